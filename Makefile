@@ -57,5 +57,5 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-p
 lock: $(VENV)/.dev-ready
 	$(COMPILE) pyproject.toml --extra openmmlab-lite --extra detection --extra video \
 		--group test --output-file requirements.txt
-	$(COMPILE) --group lint --group docs --group lock --constraint requirements.txt \
-		--output-file requirements-dev.txt
+	$(COMPILE) --group lint --group docs --group lock --group integrations \
+		--constraint requirements.txt --output-file requirements-dev.txt

@@ -6,33 +6,22 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import mmpose
 import numpy as np
-import torch
-import yaml
-from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
-from mmpose.apis import init_model
-from mmpose.apis.inference import dataset_meta_from_config
-from mmpose.utils import register_all_modules
-from torch import nn
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
-from pose_backbones.configs import load_config
 from pose_backbones.deploy.export import export_model
 from pose_backbones.deploy.runtimes import Runtime, load_runtime
 from pose_backbones.deploy.verification import example_crops
 from pose_backbones.errors import ConfigError
-from pose_backbones.zoo import find_name, read_models
-from pose_backbones.zoo.models import without_weights
+from pose_backbones.zoo import find_model, read_models
+from pose_backbones.zoo.mmpose import read_mmpose_models
+from pose_backbones.zoo.names import MMPOSE, Entry
 
 from ._measure import machine, markdown_head, markdown_row, number_of_threads, timed, write_json
 from .exported import build_model
-from .fusion import fill
 
-_MMPOSE = Path(mmpose.__file__).parent / '.mim'
-#: models of this package, and configs of MMPose (paths without the directory and the suffix)
+#: models of this package, and of MMPose
 NAMES = (
     'moganet-xt_coco-256x192',
     'moganet-s_coco-256x192',
@@ -97,33 +86,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def mmpose_models() -> dict[str, tuple[str, float]]:
-    """Return the top-down models of MMPose with an AP on COCO: name → path of the config, AP."""
-    found = {}
-    index = yaml.safe_load((_MMPOSE / 'model-index.yml').read_text())
-    for name in index['Import']:
-        for model in yaml.safe_load((_MMPOSE / name).read_text()).get('Models', []):
-            for result in model.get('Results', []):
-                metrics = result.get('Metrics') or {}
-                if result.get('Dataset') == 'COCO' and 'AP' in metrics:
-                    found[Path(model['Config']).stem] = (
-                        str(_MMPOSE / model['Config']),
-                        float(metrics['AP']),
-                    )
-    return found
+def average_precision(model: Entry) -> float:
+    """Return the AP of a model on COCO val2017, as stated upstream.
 
-
-def build_mmpose(config: str) -> nn.Module:
-    """Build a model of MMPose with random weights."""
-    register_all_modules()
-    MMLogger.get_instance('accuracy', log_level='ERROR')
-    torch.manual_seed(0)
-    cfg = without_weights(load_config(config))
-    init_default_scope('mmpose')
-    model = init_model(cfg, device='cpu')
-    model.dataset_meta = dataset_meta_from_config(cfg)
-    fill(model)
-    return model.eval()
+    Raises:
+        ConfigError: If it is not known.
+    """
+    if model.source == MMPOSE:
+        metrics = read_mmpose_models()[model.name].metrics.get('COCO', {})
+    else:
+        own = read_models()[model.name]
+        metrics = {**own.stated.get('val2017', {}), **own.metrics}
+    if 'AP' not in metrics:
+        raise ConfigError(f'the metafile of {model.name} has no AP: choose another model')
+    return metrics['AP']
 
 
 def measure(
@@ -132,7 +108,7 @@ def measure(
     """Measure exported models, which take turns.
 
     Args:
-        names: Names of the model zoo or of configs of MMPose.
+        names: Names of models of this package or of MMPose.
         precisions: Precisions of the exported models.
         batch: Number of crops.
         threads: Number of threads.
@@ -141,23 +117,15 @@ def measure(
     Raises:
         ConfigError: If there is no such model, or its AP is not known.
     """
-    zoo, others = read_models(), mmpose_models()
+    entries = [find_model(name) for name in names]
+    values = [average_precision(entry) for entry in entries]  # raises early
     runtimes: list[tuple[Row, str, Runtime, np.ndarray]] = []
     rows = []
     with tempfile.TemporaryDirectory() as folder, number_of_threads(threads):
-        for index, name in enumerate(names):
-            if name in others:
-                config, average_precision = others[name]
-                model, package = build_mmpose(config), 'mmpose'
-            else:
-                name = find_name(name)
-                metrics = {**zoo[name].stated.get('val2017', {}), **zoo[name].metrics}
-                if 'AP' not in metrics:
-                    raise ConfigError(f'the metafile of {name} has no AP: choose another model')
-                average_precision = metrics['AP']
-                model, package = build_model(name), 'pose_backbones'
+        for index, (entry, value) in enumerate(zip(entries, values)):
+            model = build_model(f'{entry.source}::{entry.name}')
             flip_test = bool((model.test_cfg or {}).get('flip_test'))
-            row = Row(name, package, average_precision, flip_test, {}, batch, threads)
+            row = Row(entry.name, entry.source, value, flip_test, {}, batch, threads)
             rows.append(row)
             for precision in precisions:
                 out = Path(folder, f'{index}-{precision}')

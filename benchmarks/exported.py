@@ -127,7 +127,7 @@ def build_model(name: str) -> nn.Module:
     """Return an estimator with random weights, see `benchmarks.fusion.build`."""
     MMLogger.get_instance('exported', log_level='ERROR')  # no log of the initialization
     torch.manual_seed(0)
-    model = build(find_name(name), pretrained=False)
+    model = build(name, pretrained=False)
     fill(model)
     return model.eval()
 

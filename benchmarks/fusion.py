@@ -39,6 +39,10 @@ NAMES = (
     'mspn-1stg_8xb32-210e_coco-256x192',
     'mspn-4stg_8xb32-210e_coco-256x192',
     'hrcomer-b_8xb12-70e_coco-768',
+    'rtmpose-m_8xb256-420e_coco-256x192',
+    'td-hm_res50_8xb64-210e_coco-256x192',
+    'td-hm_hrnet-w32_8xb64-210e_coco-256x192',
+    'td-hm_ViTPose-small-simple_8xb64-210e_coco-256x192',
 )
 _MATRIX = 2048  # side of the matrices whose product is the peak of the machine
 _SCALE = 0.3  # standard deviation of the factors of norms and layer scales around 1
@@ -49,7 +53,7 @@ class Row:
     """Measurements of a model.
 
     Args:
-        model: Name in the model zoo.
+        model: Name of a model of this package or of MMPose.
         batch: Number of images.
         threads: Number of threads.
         flops: Multiplications and additions of a prediction of the batch, in matrix products,
@@ -87,14 +91,14 @@ def build(name: str) -> tuple[nn.Module, tuple[int, int]]:
     """Build a model with random weights and statistics, all of which affect the output.
 
     Args:
-        name: Name in the model zoo.
+        name: Name of a model of this package or of MMPose.
 
     Returns:
         The model in evaluation mode, and height and width of its input.
     """
     register_all_modules()
     MMLogger.get_instance('fusion', log_level='ERROR')  # no log of the initialization
-    config = without_weights(get_config(find_name(name)))
+    config = without_weights(get_config(name))
     init_default_scope(config.get('default_scope', 'mmpose'))
     torch.manual_seed(0)
     model = MODELS.build(config.model)
@@ -137,7 +141,7 @@ def measure(name: str, batch: int, threads: int, repeat: int) -> Row:
     of them.
 
     Args:
-        name: Name in the model zoo.
+        name: Name of a model of this package or of MMPose.
         batch: Number of images.
         threads: Number of threads.
         repeat: Number of rounds.
@@ -226,7 +230,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'models',
         nargs='*',
         metavar='NAME',
-        help='models of docs/model_zoo.md (default: one of each family)',
+        help='models of docs/model_zoo.md or of MMPose (default: several of each)',
     )
     parser.add_argument(
         '--batch', type=int, nargs='+', metavar='N', default=[1, 8], help='images (default: 1 8)'

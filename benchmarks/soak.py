@@ -57,9 +57,10 @@ class Sample:
 class Growth:
     """Difference between the end of a run and its part after the warm-up.
 
-    Both have the median of the memory, and the lower quartiles of the numbers: a video needs more
-    threads and handles for a while, and data workers hold fewer handles for a moment, but a leak
-    increases the quartile.
+    Both have the median of the memory, the lower quartile of the handles, and the least number of
+    threads and processes. A video needs more threads and handles for a while, so that only the low
+    numbers are comparable; a leak increases them, too. Data workers hold fewer handles for a
+    moment, so that the least number of handles varies by chance.
 
     Args:
         start: Of the first third of the samples after the warm-up.
@@ -410,9 +411,9 @@ def measure_growth(samples: Sequence[Sample]) -> Growth:
 
 
 def _summarize(samples: Sequence[Sample]) -> Sample:
-    seconds, memory, *counts = zip(*map(astuple, samples), strict=True)
-    quartiles = (sorted(numbers)[len(numbers) // 4] for numbers in counts)
-    return Sample(seconds[-1], statistics.median(memory), *quartiles)
+    seconds, memory, handles, threads, processes = zip(*map(astuple, samples), strict=True)
+    quartile = sorted(handles)[len(handles) // 4]
+    return Sample(seconds[-1], statistics.median(memory), quartile, min(threads), min(processes))
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:

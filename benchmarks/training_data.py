@@ -23,6 +23,7 @@ from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
 from pose_backbones.datasets import coco_style
 from pose_backbones.datasets.image_grouped_sampler import ImageGroupedSampler
+from pose_backbones.engine.device_targets import defer_targets
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.seeded_loading import SeededBatchSampler, seeded_batch_sampler
 from pose_backbones.synthetic.annotations import PERSON_CATEGORY
@@ -33,11 +34,17 @@ from ._measure import markdown_head, markdown_row, median_ratio, write_json
 #: people per image, 2.65 on average as in COCO
 _COUNTS = [1] * 10 + [2] * 4 + [3, 3, 4, 5, 8, 12]
 WIDTH, HEIGHT = 640, 480
-#: variant → sampler, and whether the transforms are those of the configs of this package
+#: variant → sampler, whether the transforms are those of the configs of this package, and whether
+#: the data path makes the targets, or leaves them to the device of the model
 VARIANTS = {
-    "MMPose's transforms, DefaultSampler": ('DefaultSampler', False),
-    'DefaultSampler': ('DefaultSampler', True),
-    'ImageGroupedSampler': ('pose_backbones.ImageGroupedSampler', True),
+    "MMPose's transforms, DefaultSampler": ('DefaultSampler', False, True),
+    'DefaultSampler': ('DefaultSampler', True, True),
+    'ImageGroupedSampler': ('pose_backbones.ImageGroupedSampler', True, True),
+    'ImageGroupedSampler, targets on the device': (
+        'pose_backbones.ImageGroupedSampler',
+        True,
+        False,
+    ),
 }
 #: the resume of the second table: 8 processes with 32 of 150,000 samples per iteration
 _STEP, _PROCESSES, _BATCH, _SAMPLES = 50_000, 8, 32, 150_000
@@ -48,8 +55,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.training_data',
         description='Time the loading of training samples from synthetic JPEG files of 640x480 '
-        'pixels with 2.65 people per image, with several samplers in turns; and the time in which '
-        'the samplers continue at iteration 50,000.',
+        'pixels with 2.65 people per image, with several samplers in turns, and with keypoints in '
+        'place of targets (--targets-on-device); and the time in which the samplers continue at '
+        'iteration 50,000.',
     )
     parser.add_argument('--config', default='td-hm_moganet-xt_8xb32-210e_coco-256x192')
     parser.add_argument('--images', type=int, default=200, metavar='N', help='default: 200')
@@ -207,7 +215,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, dict]:
 
 
 def make_loader(
-    args: argparse.Namespace, folder: Path, sampler: str, own_transforms: bool
+    args: argparse.Namespace, folder: Path, sampler: str, own_transforms: bool, targets: bool
 ) -> DataLoader:
     """Build the training data loader of a config.
 
@@ -217,6 +225,7 @@ def make_loader(
         sampler: Type of the sampler.
         own_transforms: Whether to use the transforms of the config; otherwise, MMPose's transforms
             of the same names replace those of this package.
+        targets: Whether the samples have targets; otherwise, they have keypoints to encode.
     """
     init_default_scope('mmpose')
     loader = get_config(args.config).train_dataloader
@@ -236,7 +245,10 @@ def make_loader(
         data_prefix=dict(img='images/'),
         pipeline=pipeline,
     )
-    return PoseRunner.build_dataloader(loader, seed=0)
+    loader = PoseRunner.build_dataloader(loader, seed=0)
+    if not targets:
+        defer_targets(loader.dataset)
+    return loader
 
 
 #: transforms that have the results of MMPose's transforms of the same name

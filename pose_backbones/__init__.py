@@ -1,13 +1,16 @@
 """Pose estimation models for MMPose: MogaNet, UniFormer, ConvNeXt, Swin, MSPN, HRCoMer and timm's.
 
 Importing the package registers its modules in MMEngine's registries and patches known faults of
-OpenMMLab's packages (see `pose_backbones._compat`); it has no other effect. It does not import
-PyTorch and MMPose: a module that needs a patch is patched when it has been imported.
+OpenMMLab's packages (see `pose_backbones._compat`). It does not import PyTorch and MMPose: a module
+that needs a patch is patched when it has been imported. It sets the environment variable
+`NO_ALBUMENTATIONS_UPDATE`, unless it is set: albumentations, which MMPose imports, would look for a
+new version on the network. It has no other effect.
 
 `list_models`, `get_config` and `build` find its models by name; `PoseInferencer` applies them to
 images and videos.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +49,13 @@ def _read_file(path: str, map_location: Any = None) -> Any:
     return read_file(path, map_location)
 
 
-def _read_url(url: str, *args: Any, **kwargs: Any) -> Any:
+def _read_url(
+    url: str, map_location: Any = None, model_dir: str | None = None, progress: bool = True
+) -> Any:
     from .checkpoints import read_url
+    from .zoo import find_release
 
-    return read_url(url, *args, **kwargs)
+    return read_url(url, map_location, model_dir, progress, find_release(url))
 
 
 def _load_strictly(module: 'nn.Module', checkpoint: dict) -> None:
@@ -64,15 +70,20 @@ def _find_model(name: str) -> 'tuple[Config, str | None]':
         return configs.load_config(path), None
     from . import zoo
 
-    name = zoo.find_name(name)
-    model = zoo.read_models().get(name)
-    return zoo.get_config(name), model.weights if model else None
+    entry = zoo.find_model(name)
+    return configs.load_config(str(entry.config)), entry.weights
 
 
 def _patch_checkpoint_loading() -> None:
     from ._compat import checkpoint_loading
 
     checkpoint_loading.install(_read_file, _read_url, _load_strictly)
+
+
+def _patch_mlflow_backend() -> None:
+    from ._compat import mlflow_backend
+
+    mlflow_backend.install()
 
 
 def _patch_mmcv_operators() -> None:
@@ -87,11 +98,13 @@ def _patch_model_names() -> None:
     model_names.install(_find_model)
 
 
+os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 finder.install()
 config_names.install(__name__, configs.resolve)
 metainfo.install()
 mmpose_registry.install(MODELS)
 finder.after_import('mmengine.runner', _patch_checkpoint_loading)
+finder.after_import('mmengine.visualization.vis_backend', _patch_mlflow_backend)
 finder.after_import('mmengine.utils.dl_utils', _patch_mmcv_operators)
 finder.after_import('mmengine.infer', _patch_model_names)
 

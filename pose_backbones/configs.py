@@ -153,6 +153,21 @@ def _nested_datasets(dataset: Any, place: str) -> Iterator[tuple[str, Mapping]]:
         yield from _nested_datasets(part, f'{place}.datasets[{index}]')
 
 
+def type_name(part: Mapping) -> str:
+    """Return the name of the type of a config entry, without a registry or module.
+
+    Args:
+        part: A dict whose `type` is a name, such as `'mmpose.CocoMetric'`, or, in configs that
+            import their types, a class.
+
+    Returns:
+        The name, such as `'CocoMetric'`. An empty string if there is no type.
+    """
+    kind = part.get('type') or ''
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rpartition('.')[2]
+
+
 def strings_of(value: Any) -> Iterator[str]:
     """Iterate over all strings in a config entry, at any depth."""
     if isinstance(value, str):
@@ -163,6 +178,16 @@ def strings_of(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from strings_of(item)
+
+
+def dicts_in(value: Any) -> Iterator[dict]:
+    """Iterate over all dicts in a config entry, at any depth, and the entry itself."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else ():
+        yield from dicts_in(item)
+    for item in value if isinstance(value, (list, tuple)) else ():
+        yield from dicts_in(item)
 
 
 def test_dataset(cfg: Config) -> dict:

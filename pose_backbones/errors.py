@@ -99,10 +99,14 @@ def closest(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 
     Returns:
         `"; did you mean A or B?"`, or an empty string if no choice is similar.
     """
+    near = similar(name, choices, count)
+    return f'; did you mean {" or ".join(near)}?' if near else ''
+
+
+def similar(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 3) -> list[str]:
+    """Return the names that are similar to `name`, the most similar first, see `closest`."""
     if not isinstance(choices, Mapping):
         choices = {choice: choice for choice in choices}
     by_fold = {key.casefold(): text for key, text in choices.items()}
     near = difflib.get_close_matches(name.casefold(), by_fold, count, 0.5)
-    if not near:
-        return ''
-    return f'; did you mean {" or ".join(by_fold[fold] for fold in near)}?'
+    return [by_fold[fold] for fold in near]

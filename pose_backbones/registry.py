@@ -49,13 +49,13 @@ TRANSFORMS = _child(
 #: optimizer wrapper constructors, which build parameter groups
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')
 #: hooks of the runner
-HOOKS = _child(root.HOOKS, 'pose_backbones.engine')
+HOOKS = _child(root.HOOKS, 'pose_backbones.engine', 'pose_backbones.engine.device_targets')
 #: datasets
 DATASETS = _child(root.DATASETS, 'pose_backbones.datasets.mpii')
 #: samplers of training data
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'pose_backbones.datasets.image_grouped_sampler')
 #: metrics
-METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii')
+METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii', 'pose_backbones.evaluation.pck')
 #: assigners and matching costs
 TASK_UTILS = _child(root.TASK_UTILS, 'pose_backbones.models.task_modules')
 

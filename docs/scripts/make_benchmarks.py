@@ -65,16 +65,21 @@ def _memory_share(row: dict) -> float:
     return 100 * row['bytes'] / row['bandwidth'] / min(row['exported'])
 
 
+def _exported_rows() -> list[dict]:
+    """Return the measurements of exported models, which several runs have made."""
+    paths = sorted(RECORDS.glob('exported*.json'))
+    return [row for path in paths for row in _load(path)['rows']]
+
+
 def exported() -> Iterator[str]:
     """Return the table of exported models."""
-    content = _read('exported')
-    yield f'Measured on: {_machine(content["machine"])}.'
+    yield f'Measured on: {_machine(_read("exported")["machine"])}.'
     yield ''
     titles = ['model', 'batch', 'threads', 'PyTorch, ms']
     for precision in _PRECISIONS:
         titles += [f'{precision}, ms', 'ratio', '% of peak', '% memory']
     yield from _head(titles)
-    for (model, batch, threads), group in _groups(content['rows']).items():
+    for (model, batch, threads), group in _groups(_exported_rows()).items():
         first = next(iter(group.values()))
         cells = [model, str(batch), str(threads), _milliseconds(first['reference'])]
         for precision in _PRECISIONS:
@@ -219,7 +224,7 @@ def draw_ratios() -> None:
     """Draw the ratios of the exported models."""
     import matplotlib.pyplot as plt
 
-    groups = _groups(_read('exported')['rows'])
+    groups = _groups(_exported_rows())
     labels = [f'{model.removeprefix("td-hm_")}, batch {batch}' for model, batch, _ in groups]
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(labels) + 1.2), layout='constrained')
     for offset, precision in zip((-0.2, 0.2), _PRECISIONS):
@@ -233,7 +238,8 @@ def draw_ratios() -> None:
     axes.invert_yaxis()
     axes.axvline(1, color='gray', linewidth=1)
     axes.set_xlabel('times as fast as PyTorch in float32, unfused')
-    axes.legend(loc='upper right')
+    axes.margins(x=0.08)
+    figure.legend(loc='outside upper right', ncols=2)
     figure.savefig(FIGURE, dpi=120)
     plt.close(figure)
 

@@ -53,7 +53,9 @@ def install(read_file: Callable, read_url: Callable, load_strictly: Callable) ->
         # MMEngine passes these arguments by name.
         return read_file(filename, map_location)
 
-    CheckpointLoader.register_scheme(('http://', 'https://', 'file://'), read_url, force=True)
+    CheckpointLoader.register_scheme(
+        ('http://', 'https://', 'file://', 'hf://'), read_url, force=True
+    )
     # The loaders of model zoos (open-mmlab://, torchvision://, …) call this function as well.
     mmengine_checkpoint.load_from_http = read_url
     CheckpointLoader.register_scheme('', load_from_local, force=True)

@@ -3,7 +3,15 @@
 import mmpose.models  # noqa: F401  (registers MMPose's models first)
 from mmpose.registry import MODELS
 
-from . import bfloat16_outputs, swin_windows  # noqa: F401  (patch MMPose's models)
+# patch MMPose's models:
+from . import (  # noqa: F401
+    ae_head,
+    bfloat16_outputs,
+    edpose_initialization,
+    js_gradient,
+    swin_windows,
+    udp_accuracy,
+)
 from .mmpose_registry import register_in
 
 register_in(MODELS)

@@ -9,7 +9,13 @@ from mmengine.registry import Registry
 from pose_backbones_env import finder
 
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
-_VISUALIZER_PATCH = 'pose_backbones._compat.visualizer_circles'
+#: registries of MMPose, and modules that patch or replace their classes
+_PATCHES = (
+    ('KEYPOINT_CODECS', 'pose_backbones._compat.ae_codec'),
+    ('TRANSFORMS', 'pose_backbones._compat.albumentation'),
+    ('TRANSFORMS', 'pose_backbones._compat.packed_labels'),
+    ('VISUALIZERS', 'pose_backbones._compat.visualizer_circles'),
+)
 #: the model registry of this package, set by `install`
 _package_models: list[Registry] = []
 
@@ -33,13 +39,15 @@ def install(models: Registry) -> None:
 
 def _add_locations() -> None:
     """Add the modules of this package to those that MMPose's registries import."""
-    from mmpose.registry import MODELS, VISUALIZERS
+    from mmpose import registry
+    from mmpose.registry import MODELS
 
-    if _LOCATION not in MODELS._locations:
-        MODELS._locations.append(_LOCATION)
-        VISUALIZERS._locations.append(_VISUALIZER_PATCH)
-    if VISUALIZERS._imported:
-        importlib.import_module(_VISUALIZER_PATCH)
+    for name, location in (('MODELS', _LOCATION), *_PATCHES):
+        patched = getattr(registry, name)
+        if location not in patched._locations:
+            patched._locations.append(location)
+        if patched._imported and patched is not MODELS:
+            importlib.import_module(location)
     if MODELS._imported:
         register_in(MODELS)
 

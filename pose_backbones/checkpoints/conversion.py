@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..registry import MODELS
 from .loading import get_weights, wrapped_in
-from .names import FAMILIES, Family
+from .names import FAMILIES, Family, vitpose
 from .names.head import convert_head
 
 #: the parts of an estimator, with the prefix of the head in MMPose 0.x
@@ -20,6 +20,7 @@ _CLASSIFIER = 'of the classifier'
 _PRETEXT = 'of the pretraining'
 _CONSTANT = 'constant, from the config'
 _BUFFER = 'constant, from the constructor'
+_OTHER_DATASET = 'of another dataset'
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Conversion:
     Attributes:
         family: Class of the backbone.
         naming: Naming of the file: `'MMPose 0.x'`, `'MMPose 1.x'` (current estimators),
-            `'ConvNeXtPose'`, `'MSPN'`, `'mmpretrain'`, `'timm'`, `'ImageNet release'`, or
-            `'pose_backbones'` (a current backbone without head).
+            `'ConvNeXtPose'`, `'MSPN'`, `'ViTPose'`, `'ViTPose+'`, `'mmpretrain'`, `'timm'`,
+            `'ImageNet release'`, or `'pose_backbones'` (a current backbone without head).
         weights: Name → tensor, `backbone.*`, `neck.*` and `head.*`.
         left_out: Name in the file → reason why it is not in `weights`. Every name of the file is
             either converted or in this dict; any other name raises an error.
@@ -53,7 +54,9 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
     Supports MMPose 0.x and 1.x; the ImageNet releases of MogaNet, UniFormer (also with token
     labelling and layer scale), ConvNeXt, ConvNeXt V2 (also its self-supervised pretraining) and
     Swin Transformer; ConvNeXt and Swin of mmpretrain and timm; and the pose models of ConvNeXtPose
-    and of the original MSPN. The values do not change; some tensors get another shape or order.
+    and of the original MSPN and ViTPose (`inspect_state_dict` also converts ViTPose+). The values
+    do not change, except for sums in the position embedding of ViTPose; some tensors get another
+    shape or order.
 
     Weights of other timm models are not converted, since the names of their backbones depend on the
     model. `TimmBackbone` loads them directly.
@@ -74,22 +77,33 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
     return inspect_state_dict(state_dict).weights
 
 
-def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
+def inspect_state_dict(
+    state_dict: dict, key: str | None = None, dataset: str | None = None
+) -> Conversion:
     """Convert weights as `convert_state_dict` does, and return a record of the conversion.
 
     Args:
         state_dict: Content of a checkpoint file.
         key: Entry that contains the weights, such as `'state_dict_ema'`; None means the first of
             `pose_backbones.checkpoints.loading.WEIGHT_KEYS`.
+        dataset: Dataset whose expert and head of ViTPose+ are converted, one of
+            `pose_backbones.checkpoints.names.vitpose.DATASETS`. None for all other weights.
 
     Returns:
         Converted weights and record.
 
     Raises:
-        CheckpointError: As for `convert_state_dict`.
+        CheckpointError: As for `convert_state_dict`; or if `dataset` is missing, or is given for
+            weights that are not of ViTPose+.
     """
     weights = get_weights(state_dict, key)
     entries = tuple(sorted(wrapped_in(state_dict), key=lambda name: name != key))
+    if vitpose.is_original(weights):
+        return _inspect_vitpose(weights, entries, dataset)
+    if dataset is not None:
+        raise CheckpointError(
+            f'the dataset is {dataset!r}, but the weights are not of ViTPose+: expected none'
+        )
     inner, outer = _without_model(weights)
     whole = next((f.whole for f in FAMILIES if f.whole and f.whole.is_family(inner)), None)
     constants, original = [], False
@@ -148,6 +162,31 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
         ),
         left_out=left_out,
         added=tuple(added),
+        entries=entries,
+    )
+
+
+def _inspect_vitpose(
+    weights: dict[str, Tensor], entries: tuple[str, ...], dataset: str | None
+) -> Conversion:
+    """Convert the weights of an original ViTPose, or of one dataset of ViTPose+."""
+    mixture = vitpose.is_mixture(weights)
+    if mixture != (dataset is not None):
+        expected = f'one of {", ".join(vitpose.DATASETS)}' if mixture else 'none'
+        raise CheckpointError(
+            f'the dataset is {dataset!r}, but the weights are of ViTPose{"+" * mixture}: '
+            f'expected {expected} (--dataset)'
+        )
+    selected = vitpose.select_dataset(weights, dataset) if dataset is not None else weights
+    return Conversion(
+        family='VisionTransformer',
+        naming=f'ViTPose{"+" * mixture}',
+        weights=OrderedDict(vitpose.convert_model(selected)),
+        left_out={
+            name: _OTHER_DATASET
+            for name in weights
+            if mixture and vitpose.is_of_other_dataset(name, str(dataset))
+        },
         entries=entries,
     )
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..errors import CheckpointError, closest, shorten, shown_name
+from ..errors import CheckpointError, ConfigError, closest, shorten, shown_name
 from ..utils.files import is_url
 from .matching import (
     already_matched,
@@ -24,6 +23,7 @@ from .matching import (
     match_state_dict,
     rename_keys,
 )
+from .names import vitpose
 
 #: Keys of a checkpoint under which the weights may be stored as a dict; the first one present is
 #: used. Trained weights take precedence over their moving averages, as in the training code of the
@@ -79,7 +79,7 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     """Read a checkpoint file or URL without running code from it.
 
     Args:
-        path: Path or URL of a `.safetensors` file or a file of `torch.save`.
+        path: Path or URL (see `local_file`) of a `.safetensors` file or a file of `torch.save`.
         map_location: As in `torch.load`.
 
     Returns:
@@ -89,19 +89,14 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     Raises:
         CheckpointError: If the file is missing, truncated, unsafe, unreachable, or not a
             checkpoint.
+        ConfigError: See `local_file`.
     """
     path = os.fspath(path)
     check_checkpoint_path(path)
     try:
         content = CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
-    except CheckpointError:
+    except (CheckpointError, ConfigError):
         raise
-    except (URLError, ConnectionError, TimeoutError) as error:
-        raise CheckpointError(
-            f'checkpoint out of reach: {path} ({error}). Without a network connection, download '
-            'it on another machine and pass the path of the file; to train without initial '
-            'weights, use --cfg-options model.backbone.init_cfg=None'
-        ) from error
     except Exception as error:  # storage backends of other URL schemes raise any type
         reason = str(error).strip().split('\n')[0] or type(error).__name__
         raise CheckpointError(f'checkpoint unreadable: {path} ({reason})') from error
@@ -275,11 +270,13 @@ def load_weights(
     ignore: Sequence[str] = (),
     optional: Sequence[str] = (),
     hint: str = '',
+    dataset: str | None = None,
 ) -> None:
     """Load weights into a model, and raise or log if any weight is not loaded.
 
     The hooks of the model convert the names of other releases (see `BaseBackbone.convert_names`).
-    Weights of a backbone without prefix are loaded into `model.backbone`.
+    Those of the original ViTPose are converted, too, and of ViTPose+, the expert and the head of
+    one dataset are loaded. Weights of a backbone without prefix are loaded into `model.backbone`.
 
     Args:
         model: Its parameters and buffers are overwritten.
@@ -291,11 +288,14 @@ def load_weights(
         optional: Prefixes of names of the model that may be missing in `weights`; missing ones are
             logged and keep their values.
         hint: Advice for the user, for the error message.
+        dataset: `dataset_name` of the metainfo, which determines the head of ViTPose+. Default:
+            that of `model.dataset_meta`, or the dataset with the number of keypoints of the model.
 
     Raises:
         CheckpointError: If the weights do not match, or no tensor matches even with `strict=False`.
             The model is then unchanged.
     """
+    weights = _convert_vitpose(model, weights, source, dataset)
     ignored = [name for name in weights if name.startswith(tuple(ignore))]
     weights = rename_keys(weights, {name: name for name in weights if name not in ignored})
     is_backbone = is_bare_backbone(model, weights)
@@ -337,3 +337,24 @@ def load_weights(
     matching._metadata = getattr(state, '_metadata', None)  # type: ignore[attr-defined]
     with already_matched():
         model.load_state_dict(matching, strict=False)
+
+
+def _convert_vitpose(
+    model: nn.Module, weights: dict[str, torch.Tensor], source: str, dataset: str | None
+) -> dict[str, torch.Tensor]:
+    """Convert the weights of an original ViTPose or ViTPose+, and return others unchanged."""
+    if not vitpose.is_original(weights):
+        return weights
+    if vitpose.is_mixture(weights):
+        metainfo = getattr(model, 'dataset_meta', None) or {}
+        name = dataset or metainfo.get('dataset_name')
+        count = getattr(getattr(model, 'head', None), 'out_channels', None)
+        chosen = vitpose.choose_dataset(name, count)
+        if chosen is None:
+            raise CheckpointError(
+                f'{source} is a ViTPose+ checkpoint with heads for {", ".join(vitpose.DATASETS)}; '
+                f'a model of the dataset {name!r} with {count} keypoints does not determine which '
+                'one to load: convert it first, with pose-backbones convert and --dataset'
+            )
+        weights = vitpose.select_dataset(weights, chosen)
+    return vitpose.convert_model(weights)

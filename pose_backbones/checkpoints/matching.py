@@ -16,6 +16,10 @@ from ..errors import CheckpointError, shown_name
 _MATCHED = ContextVar('matched', default=False)
 
 
+#: prefix of names in DEKR checkpoints of MMPose 0.x, which the hook of the current head converts
+_RESCORE_NET = 'rescore_net.'
+
+
 @contextmanager
 def already_matched() -> Iterator[None]:
     """Disable the state dict check of the backbones inside the `with` block."""
@@ -236,7 +240,8 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
         if not hooks:
             continue
         prefix = f'{name}.' if name else ''
-        part = {key: weights[key] for key in weights if key.startswith(prefix)}
+        prefixes = (prefix, _RESCORE_NET) if name == 'head' else prefix
+        part = {key: weights[key] for key in weights if key.startswith(prefixes)}
         local = dict(metadata.get(name, {}))
         if 'version' not in local and _is_current(prefix, part, state):
             local['version'] = module._version

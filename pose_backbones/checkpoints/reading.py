@@ -25,20 +25,24 @@ from .machine import (
     WrongFormatError,
 )
 
-__all__ = ['DamagedCheckpointError', 'UnsafeCheckpointError', 'read_file']
+__all__ = ['DamagedCheckpointError', 'UnsafeCheckpointError', 'page_kind', 'read_file']
 
 #: metadata key of a safetensors file for the `_metadata` of the state dict, as JSON
 VERSIONS = 'state_dict_metadata'
 _MAX_REASON = 300  # characters of a message
 _HEAD = 512  # bytes that determine the format
 _SAFETENSORS_HEADER = 100_000_000  # maximum size in bytes, the limit of the library
-#: first bytes, in lower case → description of the file
-_KINDS = {
+#: first bytes, in lower case → description of what a server sends instead of a file
+_PAGES = {
     b'<!doctype': 'an HTML page, not a checkpoint: its URL is the URL of a web page',
     b'<html': 'an HTML page, not a checkpoint: its URL is the URL of a web page',
     b'<?xml': 'an XML page, not a checkpoint',
     b'version https://git-lfs': 'a Git LFS pointer, not the checkpoint '
     'itself: fetch it with `git lfs pull`',
+}
+#: first bytes, in lower case → description of the file
+_KINDS = {
+    **_PAGES,
     b'\x1f\x8b': 'compressed by gzip: unpack it first',
     b'bzh': 'compressed by bzip2: unpack it first',
     b'\xfd7zxz': 'compressed by xz: unpack it first',
@@ -131,6 +135,23 @@ def read_file(path: str | os.PathLike, map_location: Any = 'cpu', name: str | No
         ) from error
 
 
+def page_kind(head: bytes) -> str | None:
+    """Describe a web page, or another text that servers send instead of a file.
+
+    Args:
+        head: The first bytes, up to `_HEAD`.
+
+    Returns:
+        The description for a message, or None for any other content.
+    """
+    return _kind(head, _PAGES)
+
+
+def _kind(head: bytes, kinds: dict[bytes, str]) -> str | None:
+    text = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+    return next((what for start, what in kinds.items() if text.startswith(start)), None)
+
+
 def _size(file: Path) -> int:
     """Return the size of a regular file in bytes; raise an error for any other file."""
     status = file.stat()
@@ -162,10 +183,9 @@ def _read(opened: BinaryIO, file: Path, size: int, device: torch.device) -> Any:
             'a tar archive: unpack it first or, if it was written by PyTorch 0.1, save the '
             'weights again with torch.save'
         )
-    text = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-    for start, what in _KINDS.items():
-        if text.startswith(start):
-            raise WrongFormatError(what)
+    what = _kind(head, _KINDS)
+    if what is not None:
+        raise WrongFormatError(what)
     if not any(byte < 9 or 13 < byte < 32 for byte in head):
         raise WrongFormatError('a text file, not a checkpoint')
     if not head.strip(b'\0'):

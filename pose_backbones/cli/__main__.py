@@ -12,21 +12,28 @@ COMMANDS = {
     'train': ('train', 'train a model'),
     'test': ('test', 'evaluate a checkpoint'),
     'infer': ('infer', 'predict poses in images and videos'),
+    'demo': ('demo', 'open a local web page that estimates poses'),
+    'models': ('models', 'list the models that can be used by name'),
     'check': ('check', 'check annotations, detections or results'),
     'report': ('report', 'write an HTML report about a test run'),
     'convert': ('convert', 'convert a checkpoint of another project'),
     'export': ('export', 'export a model to OpenVINO, ONNX or torch.export'),
+    'weights': ('weights', 'download, list and verify released weights'),
     'flops': ('flops', 'count the parameters and FLOPs of a model'),
     'memory': ('memory', 'measure memory and time of activation checkpointing'),
     'plot': ('plot_training', 'plot the curves of a training run'),
     'draw': ('draw_results', 'draw predictions and ground truth side by side'),
+    'convert-dataset': (
+        'convert_dataset',
+        'convert an export of YOLO, Label Studio, CVAT, DeepLabCut or SLEAP to COCO',
+    ),
     'dataset-info': ('make_dataset_info', 'write a dataset metainfo file'),
     'synthesize': ('make_synthetic_coco', 'generate a synthetic dataset'),
     'doctor': ('doctor', 'find out what is wrong with an installation'),
 }
 #: commands whose options are in a module of their own: `--help`, and errors in the options, do not
 #: wait for the import of PyTorch
-PARSED_FIRST = ('train', 'test', 'infer', 'convert', 'flops', 'memory')
+PARSED_FIRST = ('train', 'test', 'infer', 'demo', 'convert', 'flops', 'memory')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         description='Pose estimation models for MMPose.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='commands:\n'
-        + '\n'.join(f'  {name:14}{text}' for name, (_, text) in COMMANDS.items())
+        + '\n'.join(f'  {name:17}{text}' for name, (_, text) in COMMANDS.items())
         + '\n\npose-backbones COMMAND --help shows the arguments of a command',
     )
     parser.add_argument('--version', action='version', version=__version__)

@@ -25,6 +25,7 @@ def convert_checkpoint(
     config: str | None = None,
     key: str | None = None,
     overwrite: bool = False,
+    dataset: str | None = None,
 ) -> Conversion:
     """Convert a checkpoint file and verify the written file.
 
@@ -36,6 +37,7 @@ def convert_checkpoint(
             from the shapes of the weights.
         key: See `inspect_state_dict`.
         overwrite: Whether to replace an existing file.
+        dataset: Dataset of ViTPose+, see `inspect_state_dict`.
 
     Returns:
         The record of the conversion.
@@ -51,7 +53,7 @@ def convert_checkpoint(
     if os.path.lexists(target) and not overwrite:
         raise WorkDirError(f'{destination} exists: --overwrite replaces it')
     content = read_checkpoint(source)
-    conversion = inspect_state_dict(content, key)
+    conversion = inspect_state_dict(content, key, dataset)
     with convert_write_errors(target, 'DST'):
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as draft:
@@ -90,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/convert_checkpoint.py`."""
     args = parse_args(argv)
     conversion = convert_checkpoint(
-        args.source, args.destination, args.config, args.key, args.overwrite
+        args.source, args.destination, args.config, args.key, args.overwrite, args.dataset
     )
     entry = f', from its entry {conversion.entries[0]}' if conversion.entries else ''
     print(f'{args.source}: {conversion.family}, {conversion.naming}{entry}')

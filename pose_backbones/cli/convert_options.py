@@ -23,5 +23,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='ENTRY',
         help='read the weights from this entry of the file, such as state_dict_ema',
     )
+    parser.add_argument(
+        '--dataset',
+        metavar='NAME',
+        help='dataset of a ViTPose+ checkpoint whose expert and head to convert: coco, aic, mpii, '
+        'ap10k, apt36k or wholebody; needs --config',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace an existing DST')
     return parser.parse_args(argv)

@@ -11,9 +11,10 @@ from mmpose.utils import register_all_modules
 from torch import nn
 
 from ..configs import building, load_config
-from ..errors import ConfigError
+from ..errors import ConfigError, first_line
 from ..preflight import check_types
 from ..registry import class_attribute
+from ..zoo.names import config_path
 from .flops_options import parse_args
 
 
@@ -47,10 +48,12 @@ def measure(
         counted; stages that the config freezes are.
 
     Raises:
-        ConfigError: If the model cannot be built, or does not support an image of this shape.
+        ConfigError: If the model cannot be built, or does not support an image of this shape, or
+            needs more than an image, such as ED-Pose and models that lift poses to 3D.
     """
     register_all_modules()
-    check_types(cfg)
+    # The datasets of a config need not be registered; MMPose lacks one of its own.
+    check_types(Config(dict(model=cfg.model), filename=cfg.filename))
     with building(cfg):
         model = MODELS.build(_thawed(cfg.model))
     try:
@@ -64,6 +67,12 @@ def measure(
     except ValueError as error:
         raise ConfigError(
             f'{cfg.filename} cannot take an image of {shape[0]}x{shape[1]}: {error}'
+        ) from error
+    except (AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f'{cfg.filename}: the FLOPs of {type(model).__name__} with '
+            f'{type(getattr(model, "head", None)).__name__} cannot be counted, since it does not '
+            f'compute its outputs from an image alone ({first_line(error)})'
         ) from error
     return float(flops), int(params)
 
@@ -85,9 +94,10 @@ def input_shape(cfg: Config) -> tuple[int, int]:
     """
     codec = cfg.get('codec') or {}
     codec = codec[0] if isinstance(codec, (list, tuple)) else codec
-    if not codec.get('input_size'):
+    size = codec.get('input_size') or codec.get('image_size')  # the latter: InterNet
+    if not size:
         raise ConfigError(f'{cfg.filename} has no input size: give --shape H W')
-    width, height = codec['input_size']
+    width, height = size
     return height, width
 
 
@@ -99,6 +109,7 @@ def main(argv: list[str] | None = None) -> None:
             f'--shape {" ".join(map(str, args.shape))}: expected height and '
             'width, or one number, in pixels'
         )
+    args.config = config_path(args.config)
     cfg = load_config(args.config)
     shape = tuple(args.shape) if args.shape else input_shape(cfg)
     shape = shape * 2 if len(shape) == 1 else shape

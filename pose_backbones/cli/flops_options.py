@@ -8,7 +8,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Count the parameters and FLOPs of a model (a multiply-add is one FLOP).'
     )
-    parser.add_argument('config', help='a config file')
+    parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         '--shape',
         type=int,

@@ -8,6 +8,7 @@ import cv2
 from ..errors import ConfigError, DatasetError, WorkDirError
 from ..inference.inferencer import PoseInferencer
 from ..structures.coco import CocoFile, has_fields
+from ..utils.arguments import check_display
 from ..utils.files import check_writable_dir, convert_write_errors
 from ..utils.images import write_image
 
@@ -63,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
         PoseBackbonesError: If an argument or an input file is invalid.
     """
     args = parse_args(argv)
+    if args.show:
+        check_display('--show', '--out-img-root DIR')
     images = _image_paths(args.json_file, args.img_root)
     out = Path(args.out_img_root) if args.out_img_root else None
     if out is not None:

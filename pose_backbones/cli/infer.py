@@ -142,6 +142,8 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
     boxes: BoxesLike | None = WHOLE_IMAGE if args.whole_image else None
     if args.boxes:
         boxes = BoxFile(args.boxes, _category(args.box_category))
+    if args.detector:  # before the model, which may be exported for minutes
+        boxes = load_detector(args.detector, args.detector_weights, args.device)
     try:
         inferencer = PoseInferencer(
             args.model,
@@ -152,8 +154,6 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
             flip_test=args.flip_test,
             backend=args.backend,
         )
-        if args.detector:
-            boxes = load_detector(args.detector, args.detector_weights, args.device)
         return inferencer(
             parts,
             boxes,
@@ -162,6 +162,7 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
             keep_images=args.draw != 'none',
             track=args.track,
             smooth=args.smooth,
+            detector_interval=args.detector_interval,
         )
     except PoseBackbonesError:
         raise
@@ -173,9 +174,9 @@ def _reason_of_no_people(args: argparse.Namespace) -> str:
     """Return why the results are empty."""
     minimum = f'--min-score {_min_score(args):g}'
     if args.detector:
-        return f'the detector found no person with a score of at least {minimum}'
+        return f'no image could be used, or the detector found no person with {minimum}'
     if not args.boxes:
-        return f'the model found no person with a score of at least {minimum}'
+        return f'no image could be used, or the model found no person with {minimum}'
     scores = BoxFile(args.boxes, _category(args.box_category)).scores
     if not scores:
         return f'{args.boxes} has no boxes of single people'
@@ -222,6 +223,8 @@ def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
         settings['box_category'] = args.box_category
     if args.backend != AUTO:
         settings['backend'] = args.backend
+    if args.detector_interval != 1:
+        settings['detector_interval'] = args.detector_interval
     return {**settings, 'inputs': parts}
 
 

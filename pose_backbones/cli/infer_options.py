@@ -1,10 +1,18 @@
 """Command-line options of `tools/infer.py`."""
 
 import argparse
-from pathlib import Path
 
 from ..errors import ConfigError
-from ..utils.option_values import AUTO, BACKENDS, DETECTORS, JOURNAL, PREDICTIONS, TABLE
+from ..utils.files import file_problem
+from ..utils.option_values import (
+    AUTO,
+    BACKENDS,
+    DETECTORS,
+    JOURNAL,
+    PREDICTIONS,
+    TABLE,
+    TORCHVISION,
+)
 from .options import check_counts
 
 #: output directory of annotated images and videos
@@ -53,7 +61,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         '--model',
         required=True,
         metavar='NAME|CONFIG',
-        help='model name from docs/model_zoo.md, or a config file',
+        help='name of a model (pose-backbones models), or a config file',
     )
     parser.add_argument(
         '--weights', metavar='FILE|URL', help='checkpoint (default: the released weights of NAME)'
@@ -71,7 +79,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     people.add_argument(
         '--detector',
         metavar='NAME|CONFIG',
-        help=f'detect people first: {", ".join(DETECTORS)}, or an MMDetection config',
+        help=f'detect people first: {", ".join(DETECTORS)}; {TORCHVISION}NAME, such as '
+        f'{TORCHVISION}fasterrcnn_mobilenet_v3_large_320_fpn; or an MMDetection config',
     )
     people.add_argument(
         '--whole-image',
@@ -81,7 +90,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--detector-weights',
         metavar='FILE|URL',
-        help='checkpoint, if the detector is given as a config',
+        help='checkpoint of the detector; required if it is given as a config',
+    )
+    parser.add_argument(
+        '--detector-interval',
+        type=int,
+        default=1,
+        metavar='N',
+        help='run the detector on every N-th frame of a video; in between, boxes follow the poses '
+        '(default: 1, on each frame; on image files always)',
     )
     parser.add_argument(
         '--min-score',
@@ -173,12 +190,17 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Check the options before anything is loaded."""
-    check_counts(args, 'batch_size', 'save_every')
+    check_counts(args, 'batch_size', 'save_every', 'detector_interval')
     if args.smooth and not args.track:
         raise ConfigError('--smooth requires --track: keypoints are smoothed along tracks')
     if args.detector_weights and not args.detector:
         raise ConfigError('--detector-weights requires --detector')
+    if args.detector_interval != 1 and not args.detector:
+        raise ConfigError(
+            '--detector-interval requires --detector: boxes of a file and of whole images are used '
+            'for each frame'
+        )
     if args.box_category is not None and not args.boxes:
         raise ConfigError('--box-category requires --boxes')
-    if args.boxes and not Path(args.boxes).is_file():
-        raise ConfigError(f'--boxes {args.boxes}: the file does not exist')
+    if args.boxes and (problem := file_problem(args.boxes)):
+        raise ConfigError(f'--boxes {args.boxes}: {problem}')

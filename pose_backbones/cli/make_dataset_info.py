@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError, WorkDirError
@@ -53,13 +54,26 @@ def _read_all(paths: list[str], folders: list[str] | None) -> list[KeypointFile]
     return files
 
 
-def _print_summary(files: list[KeypointFile], sigmas: dict[str, Sigma], out: str) -> None:
+def print_summary(
+    files: Sequence[KeypointFile],
+    sigmas: Mapping[str, Sigma],
+    out: str | os.PathLike,
+    pairs: Mapping[str, str] | None = None,
+) -> None:
+    """Print the numbers of images and objects, warnings, flip pairs and sigmas.
+
+    Args:
+        files: The annotations.
+        sigmas: Name → sigma, for every keypoint.
+        out: The metainfo file.
+        pairs: Name → name of the mirrored keypoint. Default: recognized by the names.
+    """
     names = files[0].names
     for file in files:
         print(f'{file.path}: {len(file.images)} images, {len(file.objects)} objects')
         for warning in file.warnings:
             print(f'warning: {warning}')
-    pairs = find_pairs(names)
+    pairs = find_pairs(names) if pairs is None else pairs
     shown = [
         f'{name} / {partner}'
         for name, partner in pairs.items()
@@ -79,6 +93,7 @@ def _print_summary(files: list[KeypointFile], sigmas: dict[str, Sigma], out: str
             )
     for name, sigma in sigmas.items():
         print(f'sigma {sigma.value:g} for {name} ({sigma.origin})')
+    print(f'{out}: {len(names)} keypoints (out_channels of the head)')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -102,5 +117,4 @@ def main(argv: list[str] | None = None) -> None:
         sigmas.update(measure_sigmas(files[0], second))
     name = args.name or Path(args.out).absolute().parent.name
     write_metainfo(args.out, name, files[0], sigmas)
-    _print_summary(files, sigmas, args.out)
-    print(f'{args.out}: {len(names)} keypoints (out_channels of the head)')
+    print_summary(files, sigmas, args.out)

@@ -18,6 +18,7 @@ from ..configs import building, load_config
 from ..errors import ConfigError
 from ..models.layers import watch_saved_tensors
 from ..preflight import check_types
+from ..zoo.names import config_path
 from .flops import input_shape
 from .memory_options import parse_args
 
@@ -194,6 +195,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/measure_memory.py`."""
     args = parse_args(argv)
     _check_args(args)
+    args.config = config_path(args.config)
     cfg = load_config(args.config)
     shape = tuple(args.shape) if args.shape else input_shape(cfg)
     costs = measure(cfg, shape, args.batch, args.repeat)

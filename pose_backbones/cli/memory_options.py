@@ -9,7 +9,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description='Measure a training step without and with activation checkpointing: the memory '
         'kept for the backward pass, the peak memory of the GPU, and the time.'
     )
-    parser.add_argument('config', help='a config file')
+    parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         '--batch', type=int, default=4, metavar='N', help='images in a batch (default: 4)'
     )

@@ -8,13 +8,15 @@ Python 3.11 or later.
 import argparse
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.utils import import_modules_from_strings
 
-from ..configs import as_list, strings_of
+from ..configs import as_list, dicts_in, strings_of, type_name
 from ..errors import ConfigError, first_line
+from ..utils.arguments import check_display
 from ..utils.literals import read_literal
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -149,7 +151,7 @@ def _merge_values(cfg: Config, values: dict) -> None:
 
     An entry that is None, such as `init_cfg`, becomes a dict if one of its keys is set.
     MMEngine's `merge_from_dict` raises an error in that case. The codec is set first, also in its
-    copies, see `_update_codec_copies`.
+    copies, see `_update_codec_copies`; so are pipelines, such as `train_pipeline`, in the datasets.
 
     Args:
         cfg: The config.
@@ -163,7 +165,31 @@ def _merge_values(cfg: Config, values: dict) -> None:
     _merge(cfg, of_codec)
     if of_codec:
         _update_codec_copies(cfg, codecs, list(of_codec))
-    _merge(cfg, {key: value for key, value in values.items() if key not in of_codec})
+    pipelines = {
+        name: copy.deepcopy(cfg[name])
+        for name in {key.split('.')[0] for key in values}
+        if name.endswith('_pipeline') and isinstance(cfg.get(name), list)
+    }
+    of_pipelines = {key: value for key, value in values.items() if key.split('.')[0] in pipelines}
+    _merge(cfg, of_pipelines)
+    for name, old in pipelines.items():
+        _update_pipeline_copies(cfg, name, old)
+    rest = {key: value for key, value in values.items() if key not in {**of_codec, **of_pipelines}}
+    _merge(cfg, rest)
+    if any(key.split('.')[0] == 'custom_imports' for key in values):
+        _import_custom_modules(cfg)
+
+
+def _import_custom_modules(cfg: Config) -> None:
+    """Import the modules of `custom_imports`, which MMEngine only does when it reads the file."""
+    modules = as_list((cfg.get('custom_imports') or {}).get('imports'))
+    try:
+        import_modules_from_strings(modules)
+    except (ImportError, TypeError) as error:
+        raise ConfigError(
+            f'custom_imports.imports={modules!r}: {first_line(error)}. Expected a list of '
+            'modules that can be imported; set PYTHONPATH to their directory'
+        ) from error
 
 
 def _update_codec_copies(cfg: Config, old: list[dict], names: list[str]) -> None:
@@ -185,13 +211,13 @@ def _update_codec_copies(cfg: Config, old: list[dict], names: list[str]) -> None
             continue
         copies = 0
         parts = {key: value for key, value in cfg._cfg_dict.items() if key != 'codec'}
-        for part in _dicts_in(parts):
+        for part in dicts_in(parts):
             if all(key in part and part[key] == value for key, value in before.items()):
                 for key in before.keys() - after.keys():
                     del part[key]
                 part.update(copy.deepcopy(after))
                 copies += 1
-            elif str(part.get('type')).rpartition('.')[2] == 'TopdownAffine':
+            elif type_name(part) == 'TopdownAffine':
                 if part.get('input_size') == before.get('input_size'):
                     part['input_size'] = after.get('input_size')
         if not copies:
@@ -202,14 +228,25 @@ def _update_codec_copies(cfg: Config, old: list[dict], names: list[str]) -> None
             )
 
 
-def _dicts_in(value: object) -> Iterator[dict]:
-    """Iterate over all dicts in a config entry, at any depth."""
-    if isinstance(value, dict):
-        yield value
-    for item in value.values() if isinstance(value, dict) else ():
-        yield from _dicts_in(item)
-    for item in value if isinstance(value, (list, tuple)) else ():
-        yield from _dicts_in(item)
+def _update_pipeline_copies(cfg: Config, name: str, old: list) -> None:
+    """Make the changes of a pipeline in the datasets, where configs copy it to.
+
+    Args:
+        cfg: The config, whose entry `name` has been changed.
+        name: Name of the entry.
+        old: The pipeline before the change.
+
+    Raises:
+        ConfigError: If no dataset had the pipeline.
+    """
+    users = [part for part in dicts_in(cfg._cfg_dict) if part.get('pipeline') == old]
+    if not users:
+        raise ConfigError(
+            f'--cfg-options {name}: no dataset has this pipeline, so this has no effect: set the '
+            'pipeline of the dataset, such as train_dataloader.dataset.pipeline'
+        )
+    for part in users:
+        part['pipeline'] = copy.deepcopy(cfg[name])
 
 
 def _merge(cfg: Config, values: dict) -> None:
@@ -238,7 +275,7 @@ def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
             "default_hooks=dict(visualization=dict(type='"
             "PoseVisualizationHook')) to the config"
         )
-    if str(hook.get('type')).rpartition('.')[2] == 'PoseVisualizationHook':
+    if type_name(hook) == 'PoseVisualizationHook':
         hook.type = 'pose_backbones.IntervalVisualizationHook'
     hook.update(
         enable=True,
@@ -247,6 +284,7 @@ def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
         interval=args.interval,
     )
     if args.show:
+        check_display('--show', '--show-dir DIR')
         hook.wait_time = args.wait_time
 
 

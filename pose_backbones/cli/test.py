@@ -8,13 +8,14 @@ from mmpose.registry import METRICS
 
 from .. import preflight
 from ..checkpoints.loading import read_checkpoint
-from ..configs import as_list, load_config
+from ..configs import as_list, load_config, type_name
 from ..deploy.estimator import use_exported
 from ..deploy.exported import is_exported
 from ..engine.runner import build_runner, load_dataset
 from ..errors import ConfigError
 from ..inference.fused_test import FusedTestHook
 from ..utils.option_values import NO_CHECKPOINT
+from ..zoo.names import config_path
 from .cores import limit_threads
 from .format_only import CocoSubmission, check_image_list, enable_format_only
 from .options import keep_local_rank, merge_options
@@ -49,7 +50,7 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> CocoSubmission 
         cfg.load_from = None
     cfg.resume = False
     preflight.check_values(cfg, trains=False)
-    preflight.check_types(cfg)
+    preflight.check_types(cfg, trains=False)
     preflight.check_checkpoint_argument(cfg)
     if cfg.load_from is not None and is_exported(cfg.load_from):
         use_exported(cfg, cfg.load_from)
@@ -153,7 +154,7 @@ def _keypoint_loss(cfg: Config) -> dict:
     Not every heatmap loss accepts coordinates, and an ensemble or an MSPN may have no loss.
     """
     loss = (cfg.model.get('head') or {}).get('loss')
-    if isinstance(loss, dict) and str(loss.get('type')).rpartition('.')[2] == 'KeypointMSELoss':
+    if isinstance(loss, dict) and type_name(loss) == 'KeypointMSELoss':
         return loss
     return dict(type='KeypointMSELoss', use_target_weight=True)
 
@@ -200,6 +201,7 @@ def main(argv: list[str] | None = None) -> None:
     keep_local_rank(args)
     preflight.prepare_output(args.out, '--out', ('.json', '.yml', '.yaml', '.pkl'))
     preflight.prepare_output(args.dump, '--dump', ('.pkl', '.pickle'))
+    args.config = config_path(args.config)
     cfg = load_config(args.config)
     submission = merge_test_options(cfg, args)
     check_outputs(cfg, args.out, args.dump, args.config, args.checkpoint)

@@ -20,7 +20,7 @@ OLD_METRICS = {
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line of `tools/test.py`."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint of a pose model.')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         'checkpoint',
         help='path or URL of a checkpoint, or directory of an exported model; '

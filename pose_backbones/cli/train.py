@@ -12,8 +12,9 @@ from mmengine.logging import print_log
 
 from .. import preflight
 from ..checkpoints.loading import read_checkpoint
-from ..configs import load_config
+from ..configs import as_list, load_config
 from ..engine.checkpoints import checkpoint_dir, find_latest
+from ..engine.device_targets import uses_device_targets
 from ..engine.distributed import num_restarts, translate_launcher
 from ..engine.memory_format import use_channels_last
 from ..engine.resuming import check_limits, check_training_state
@@ -23,6 +24,7 @@ from ..errors import ConfigError, WorkDirError
 from ..utils.files import DISK_FULL_ERRNOS, check_writable_dir, os_error_reason
 from ..utils.lock import lock_directory
 from ..utils.option_values import SAVED_STATUS
+from ..zoo.names import config_path
 from .allocator import TRAINING_BYTES, keep_freed_memory
 from .options import keep_local_rank, merge_options
 from .stopping import when_stopped
@@ -55,6 +57,9 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     merge_options(cfg, args)
+    if args.targets_on_device and not uses_device_targets(cfg):
+        hook = dict(type='pose_backbones.DeviceTargetHook')
+        cfg.custom_hooks = [*as_list(cfg.get('custom_hooks')), hook]
     _choose_start(cfg, args)
 
 
@@ -236,6 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.save_on_signal is not None:
         save_on = SignalFlag(signal_number(args.save_on_signal))
     with save_on or nullcontext():
+        args.config = config_path(args.config)
         cfg = load_config(args.config)
         merge_train_options(cfg, args)
         try:

@@ -9,7 +9,7 @@ from .options import add_common_options
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line of `tools/train.py`."""
     parser = argparse.ArgumentParser(description='Train a pose model.')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -42,6 +42,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action='store_true',
         help='use deterministic algorithms only, which are slower, and print an error for '
         'operators that have none',
+    )
+    parser.add_argument(
+        '--targets-on-device',
+        action='store_true',
+        help='make the targets (such as heatmaps) of top-down models on their device instead of in '
+        'the data workers',
     )
     parser.add_argument(
         '--non-finite',

@@ -10,6 +10,7 @@ from ..checkpoints.loading import load_weights
 from ..configs import building, load_config
 from ..errors import CheckpointError
 from ..preflight import check_types
+from ..zoo.names import config_path
 
 
 def verify_with_config(weights: dict[str, Tensor], config: str, source: str) -> None:
@@ -26,7 +27,7 @@ def verify_with_config(weights: dict[str, Tensor], config: str, source: str) -> 
         ConfigError: If the model cannot be built.
     """
     register_all_modules()
-    cfg = load_config(config)
+    cfg = load_config(config_path(config))
     check_types(cfg)
     with building(cfg):
         model = MODELS.build(cfg.model)
@@ -79,6 +80,8 @@ def _needs_config(source: str, reason: str) -> CheckpointError:
 
 def _make_backbone(family: str, weights: dict[str, Tensor], source: str) -> nn.Module:
     kind = MODELS.get(f'pose_backbones.{family}')
+    if kind is None:
+        raise _needs_config(source, f'{family} is not a backbone of this package')
     try:
         config = kind.guess_config(weights)
     except ValueError as reason:

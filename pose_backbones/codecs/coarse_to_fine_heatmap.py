@@ -92,7 +92,7 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         for level, kernel in zip(maps, self.kernel_sizes):
             # A Gaussian kernel is a product of one along x and one along y.
             x, y = (
-                _bumps(length, kernel)[cells[:, axis]]
+                smoothed_cells(length, kernel)[cells[:, axis]]
                 for axis, length in enumerate((width, height))
             )
             level[drawn] = PEAK * y[:, :, None] * x[:, None, :]
@@ -152,7 +152,7 @@ def _check_kernels(name: str, sizes: Sequence[int]) -> None:
 
 
 @functools.cache
-def _bumps(length: int, kernel: int) -> np.ndarray:
+def smoothed_cells(length: int, kernel: int) -> np.ndarray:
     """Smooth a one at each cell and scale it to a peak of 1: (cell, length), read-only."""
     bumps = cv2.GaussianBlur(np.eye(length, dtype=np.float32), (kernel, 1), 0)
     bumps /= bumps.max(-1, keepdims=True)

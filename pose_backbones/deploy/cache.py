@@ -16,12 +16,11 @@ from mmengine.logging import print_log
 
 from ..errors import ExportError, WorkDirError
 from ..utils.files import DRAFT, atomic_write
-from .crop_model import CropModel, crop_settings
-from .export import export_model, package_versions
-from .exported import FORMAT, ExportedModel, read_exported
-from .precisions import PRECISIONS
-from .runtimes import Runtime, load_runtime
-from .verification import check_difference, compare, example_crops
+from .crop_model import CropModel
+from .estimator import ExportedEstimator
+from .export import export_model, input_settings, make_model, package_versions, verify
+from .exported import FORMAT
+from .image_model import ImageModel
 
 _MAX_BYTES = 4 << 30  # limit on the size of the cache
 _MAX_DRAFT_AGE = 24 * 3600  # seconds
@@ -33,14 +32,14 @@ def cache_dir() -> Path:
     return Path(torch.hub.get_dir(), 'pose_backbones', 'exported')
 
 
-def cached_runtime(
+def cached_export(
     estimator: Any, backend: str, precision: str, threads: int | None = None
-) -> Runtime:
+) -> ExportedEstimator:
     """Return an estimator as an exported model from the cache; export it if it is not there.
 
     The key of the cache contains the weights, the config of the model, the versions of the packages
     and the arguments. In addition, a model from the cache is compared with the estimator on one
-    crop, since the code of the model can have changed.
+    crop or image, since the code of the model can have changed.
 
     Args:
         estimator: See `export_model`.
@@ -49,35 +48,31 @@ def cached_runtime(
         threads: Number of threads of the runtime. Default: as chosen by the backend.
 
     Returns:
-        A function from crops to keypoints.
+        The exported model.
 
     Raises:
         ConfigError: If the model or backend is not supported, or a package is missing.
         ExportError: If the model cannot be exported, or the exported model deviates.
         WorkDirError: If the cache directory cannot be written.
     """
-    model = CropModel(estimator)
+    model = make_model(estimator)
     folder = cache_dir() / _key(estimator, model, backend, precision)
-    exported = _read(folder)
-    if exported is not None:
-        runtime = load_runtime(backend, exported.path, precision, threads)
+    if folder.is_dir():
         try:
-            crops = example_crops(model.input_size, 1)
-            check_difference(
-                compare(model, runtime, crops, PRECISIONS[precision]), PRECISIONS[precision]
-            )
-        except ExportError as error:
+            exported = ExportedEstimator(folder, threads)
+            verify(estimator, model, exported.runtime, precision, is_quick=True)
+        except ExportError as error:  # it was damaged, or deviates
             _remove(folder, f'{error}')
         else:
             with suppress(OSError):  # the cache may be read-only
                 os.utime(folder)  # for `_limit_size`
-            return runtime
-    exported = _export(estimator, folder, backend, precision)
+            return exported
+    _export(estimator, folder, backend, precision)
     _limit_size(folder)
-    return load_runtime(backend, exported.path, precision, threads)
+    return ExportedEstimator(folder, threads)
 
 
-def _export(estimator: Any, folder: Path, backend: str, precision: str) -> ExportedModel:
+def _export(estimator: Any, folder: Path, backend: str, precision: str) -> None:
     failed = folder.with_suffix(_FAILED)
     if failed.is_file():
         raise ExportError(f'{failed.read_text(encoding="utf-8")} (remove {failed} to try again)')
@@ -85,11 +80,10 @@ def _export(estimator: Any, folder: Path, backend: str, precision: str) -> Expor
         f'exporting the model to {backend} ({precision}), once: {folder}', 'current', logging.INFO
     )
     try:
-        return export_model(estimator, folder, backend, precision)[0]
+        export_model(estimator, folder, backend, precision)
     except WorkDirError:
-        if folder.is_dir():  # another process was faster
-            return read_exported(folder)
-        raise
+        if not folder.is_dir():  # otherwise, another process was faster
+            raise
     except ExportError as error:
         failed.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(failed) as draft:
@@ -97,7 +91,7 @@ def _export(estimator: Any, folder: Path, backend: str, precision: str) -> Expor
         raise
 
 
-def _key(estimator: Any, model: CropModel, backend: str, precision: str) -> str:
+def _key(estimator: Any, model: CropModel | ImageModel, backend: str, precision: str) -> str:
     """Return the name of the directory of a model."""
     cfg: Config = estimator.cfg
     settings = dict(
@@ -106,7 +100,7 @@ def _key(estimator: Any, model: CropModel, backend: str, precision: str) -> str:
         precision=precision,
         flip_test=model.flip_test,
         model=repr(cfg.model.to_dict()),
-        crops=crop_settings(cfg),
+        input=input_settings(model, cfg),
         metainfo=repr(sorted(estimator.dataset_meta.items())),
         versions=package_versions(),
     )
@@ -115,17 +109,6 @@ def _key(estimator: Any, model: CropModel, backend: str, precision: str) -> str:
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
-
-
-def _read(folder: Path) -> ExportedModel | None:
-    """Return the model of a directory; None if there is none, or it was damaged."""
-    if not folder.is_dir():
-        return None
-    try:
-        return read_exported(folder)
-    except ExportError as error:
-        _remove(folder, str(error))
-        return None
 
 
 def _remove(folder: Path, reason: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..codecs.batched import Decoded, batched_decoder
-from ..configs import test_dataset
+from ..configs import test_dataset, type_name
 from ..errors import ConfigError
 from ..models.layers import fuse
 
@@ -203,8 +203,11 @@ def _check_estimator(estimator: Any) -> None:
                 f'{name} has its own method {method}: only models that compute keypoints as '
                 'TopdownPoseEstimator can be exported'
             )
-    if not estimator.with_head or getattr(estimator.head, 'decoder', None) is None:
-        raise ConfigError(f'{name} has no head with a decoder (codec): expected one')
+    head = estimator.head if estimator.with_head else None
+    if getattr(head, 'decoder', None) is None:
+        raise ConfigError(
+            f'{name} cannot be exported: its head, {type(head).__name__}, has no decoder (codec)'
+        )
 
 
 def _identity(outputs: Any, *_: Any) -> Any:
@@ -222,7 +225,7 @@ def crop_settings(cfg: Mapping) -> dict:
         is enlarged; and `use_udp`, whether the transform maps the centers of the outer pixels onto
         each other (UDP) or their borders.
     """
-    steps = {str(step['type']).split('.')[-1]: step for step in test_dataset(cfg)['pipeline']}
+    steps = {type_name(step): step for step in test_dataset(cfg)['pipeline']}
     affine = steps.get('TopdownAffine')
     if affine is None:
         raise ConfigError(

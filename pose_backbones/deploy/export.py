@@ -15,9 +15,10 @@ from mmpose.models.pose_estimators import BottomupPoseEstimator
 
 from ..configs import test_dataset
 from ..errors import ConfigError, WorkDirError
-from ..utils.files import check_writable_dir, convert_write_errors, draft_folder
+from ..utils.files import check_writable_dir, convert_write_errors, draft_folder, rename_draft
 from ..version import __version__
 from ..visualization.skeleton import Skeleton
+from ..zoo.metainfo import returned_metainfo
 from .crop_model import CropModel, crop_settings
 from .exported import BOTTOM_UP, TOP_DOWN, ExportedModel, read_exported, write_description
 from .image_model import ImageModel, check_image_size, fixed_size_step, image_settings, resize_step
@@ -78,7 +79,7 @@ def export_model(
         WorkDirError: If `out` exists or cannot be written.
     """
     check_export(out, backend, precision, image_size)
-    model = _make_model(estimator, flip_test, image_size)
+    model = make_model(estimator, flip_test, image_size)
     calibration = _calibration(model, precision, calibration)
     folder = Path(out)
     with convert_write_errors(folder, '--out'), draft_folder(folder) as draft:
@@ -86,18 +87,12 @@ def export_model(
         file = draft / BACKENDS[backend][2]
         written = 'fp32' if precision == 'int8' else precision
         runtime = load_runtime(backend, file, model.runtime_precision(written))
-        difference = _compare(estimator, model, runtime, written)
-        check_difference(difference, PRECISIONS[written])
+        difference = verify(estimator, model, runtime, written)
         result: Difference | QuantizationResult = difference
         if calibration is not None:
-            result = quantize(file, calibration, estimator.dataset_meta.get('sigmas'))
+            result = quantize(file, calibration, _metainfo(estimator).get('sigmas'))
         _describe(draft, estimator, model, backend, precision, result, name)
-        try:
-            draft.rename(folder)
-        except OSError as error:
-            if folder.exists():  # another process was faster
-                raise _exists(folder) from error
-            raise
+        rename_draft(draft, folder, _exists(folder))
     return read_exported(folder), result
 
 
@@ -146,10 +141,14 @@ def _exists(folder: Path) -> WorkDirError:
     return WorkDirError(f'--out {folder} already exists: choose another directory, or remove it')
 
 
-def _make_model(
-    estimator: Any, flip_test: bool | None, image_size: tuple[int, int] | None
+def make_model(
+    estimator: Any, flip_test: bool | None = None, image_size: tuple[int, int] | None = None
 ) -> CropModel | ImageModel:
-    """Return the module to export."""
+    """Return the module to export, see `export_model`.
+
+    Raises:
+        ConfigError: If the model is not supported.
+    """
     if isinstance(estimator, BottomupPoseEstimator):
         return ImageModel(estimator, flip_test, image_size)
     if image_size is not None:
@@ -160,18 +159,46 @@ def _make_model(
     return CropModel(estimator, flip_test)
 
 
-def _compare(
-    estimator: Any, model: CropModel | ImageModel, runtime: Runtime, precision: str
+def verify(
+    estimator: Any,
+    model: CropModel | ImageModel,
+    runtime: Runtime,
+    precision: str,
+    is_quick: bool = False,
 ) -> Difference:
-    """Compare the exported model with the original one."""
+    """Compare an exported model with the original one.
+
+    Args:
+        estimator: The original model.
+        model: The module of the estimator, from `make_model`.
+        runtime: The exported model.
+        precision: Key of `PRECISIONS`.
+        is_quick: Whether to use only one crop, or small images.
+
+    Returns:
+        The differences.
+
+    Raises:
+        ExportError: If they are too large.
+    """
+    bounds = PRECISIONS[precision]
     if isinstance(model, ImageModel):
-        images = example_images(model, image_settings(estimator.cfg))
-        return compare_people(model, runtime, images, PRECISIONS[precision])
-    return compare(model, runtime, example_crops(model.input_size), PRECISIONS[precision])
+        images = example_images(model, image_settings(estimator.cfg), is_quick)
+        difference = compare_people(model, runtime, images, bounds)
+    else:
+        crops = example_crops(model.input_size, 1 if is_quick else 8)
+        difference = compare(model, runtime, crops, bounds)
+    check_difference(difference, bounds)
+    return difference
 
 
-def _input_settings(model: CropModel | ImageModel, cfg: Config) -> dict:
-    """Return the entries of the description about the input."""
+def input_settings(model: CropModel | ImageModel, cfg: Config) -> dict:
+    """Return the entries of the description of a model about its input.
+
+    Args:
+        model: The module.
+        cfg: Its config.
+    """
     if isinstance(model, ImageModel):
         return {'kind': BOTTOM_UP, 'max_people': model.max_people, **image_settings(cfg)}
     crop = crop_settings(cfg)
@@ -192,6 +219,12 @@ def _config(model: CropModel | ImageModel, cfg: Config) -> Config:
     return cfg
 
 
+def _metainfo(estimator: Any) -> dict:
+    """Return the description of the keypoints that the exported model returns."""
+    test_cfg = estimator.test_cfg or {}
+    return returned_metainfo(estimator.dataset_meta, test_cfg.get('output_keypoint_indices'))
+
+
 def _describe(
     folder: Path,
     estimator: Any,
@@ -202,10 +235,11 @@ def _describe(
     name: str | None,
 ) -> None:
     """Write the description, the config and the example."""
-    skeleton = Skeleton.from_metainfo(estimator.dataset_meta)
+    metainfo = _metainfo(estimator)
+    skeleton = Skeleton.from_metainfo(metainfo)
     cfg = _config(model, estimator.cfg)
-    settings = _input_settings(model, cfg)
-    sigmas = estimator.dataset_meta.get('sigmas')
+    settings = input_settings(model, cfg)
+    sigmas = metainfo.get('sigmas')
     description = {
         'name': name or Path(estimator.cfg.filename or 'model').stem,
         'backend': backend,
@@ -232,7 +266,7 @@ def _describe(
             precision_hint=PRECISIONS[model.runtime_precision(precision)].openvino,
         )
         (folder / file).write_text(text, encoding='utf-8')
-    write_description(folder, description, cfg, estimator.dataset_meta)
+    write_description(folder, description, cfg, metainfo)
 
 
 def package_versions(*others: str) -> dict[str, str]:

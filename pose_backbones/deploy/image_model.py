@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..codecs.multi_scale_joints import MultiScaleJoints, is_confident
-from ..configs import test_dataset
+from ..configs import test_dataset, type_name
 from ..errors import ConfigError
 from ..models.heads import HRCoMerHead
 from ..models.layers import fuse
@@ -211,7 +211,7 @@ def resize_step(cfg: Mapping) -> tuple[int, dict]:
         ConfigError: If there is no transform that can be reproduced with an exported model.
     """
     steps = test_dataset(cfg)['pipeline']
-    kinds = [str(step['type']).split('.')[-1] for step in steps]
+    kinds = [type_name(step) for step in steps]
     for index, kind in enumerate(kinds):
         if kind in ('ResizeAlign', 'ResizePad'):
             return index, steps[index]

@@ -11,30 +11,37 @@ from ..synthetic import render_scene
 from .image_model import ImageModel, People
 from .precisions import Precision
 from .runtimes import Runtime
-from .verification import TRIALS, Difference, change_outputs
+from .verification import Difference, change_outputs
 
+#: number of random changes of the outputs
+_TRIALS = 4
 _LARGEST = 4096  # side of a synthetic image
 _ASPECT_RATIO = 4 / 3
+_SMALL = (192, 256)  # width and height
 
 
-def example_images(model: ImageModel, settings: dict) -> list[np.ndarray]:
+def example_images(model: ImageModel, settings: dict, is_small: bool = False) -> list[np.ndarray]:
     """Return batches of synthetic images of several people.
 
     Args:
         model: The model.
         settings: `image_settings` of its config.
+        is_small: Whether to leave out the large image.
 
     Returns:
-        Batches (N, H, W, 3), uint8, BGR; of two shapes, unless the model has a fixed size.
+        Batches (N, H, W, 3), uint8, BGR: two images of the fixed size of the model; or without a
+        fixed size, two small images in portrait format, and a large one in landscape format.
     """
     rng = np.random.default_rng(0)
-    sizes = [model.image_size]
+    shapes = [(2, model.image_size)]
     if model.image_size is None:
         side, divisor = settings['short_side'], settings['size_divisor']
         longer = -(-int(side * _ASPECT_RATIO) // divisor) * divisor
-        sizes = [(longer, side), (side, longer)]
+        shapes = [(2, min(_SMALL, (side, longer)))]
+        if not is_small:
+            shapes.append((1, (longer, side)))
     batches = []
-    for count, size in zip((2, 1), sizes):
+    for count, size in shapes:
         drawn = tuple(np.minimum(size, _LARGEST).tolist())
         images = [cv2.resize(render_scene(rng, drawn).image, size) for _ in range(count)]
         batches.append(np.stack(images))
@@ -82,7 +89,7 @@ def compare_people(
         scores = expected[1]
         largest = max(largest, float(scores.max()))
         spread, score_spread = torch.zeros_like(scores), torch.zeros_like(scores)
-        for _ in range(TRIALS):
+        for _ in range(_TRIALS):
             other = _match(
                 expected, model.decode(change_outputs(outputs, precision.noise, generator))
             )

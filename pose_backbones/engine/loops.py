@@ -14,12 +14,14 @@ They differ from MMEngine's loops as follows:
 from collections.abc import Generator
 from itertools import islice
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
+from ..configs import type_name
 from .exact_resume import ExactResumeHook
 from .random_states import preserved_random_states
 from .seeded_loading import seed_loader, seeded_batch_sampler
@@ -154,7 +156,8 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
             yield from islice(_InfiniteDataloaderIterator(self.dataloader), skip, None)
             return
         batch_sampler.skip(skip)
-        while len(self.dataloader):
+        # An endless sampler has batches even if the dataset is smaller than one.
+        while isinstance(batch_sampler.sampler, InfiniteSampler) or len(self.dataloader):
             yield from self.dataloader
             batch_sampler.next_epoch()
 
@@ -178,6 +181,5 @@ def use_resumable_loop(train_cfg: dict) -> dict:
     if kind is None:
         by_epoch = train_cfg.pop('by_epoch', True)
         kind = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
-    name = kind if isinstance(kind, str) else kind.__name__
     resumable = {'EpochBasedTrainLoop': ResumableEpochLoop, 'IterBasedTrainLoop': ResumableIterLoop}
-    return dict(train_cfg, type=resumable.get(name.split('.')[-1], kind))
+    return dict(train_cfg, type=resumable.get(type_name(dict(type=kind)), kind))

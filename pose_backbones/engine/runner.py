@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import mmengine
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmengine.fileio import join_path
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EMAHook, LoggerHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner
@@ -26,16 +28,19 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
+from ..checkpoints.names.vitpose import is_mixture
 from ..configs import building
 from ..errors import CheckpointError, ConfigError, DatasetError, PoseBackbonesError
+from ..structures.metainfo import read_metainfo
 from ..utils.files import atomic_write, convert_write_errors
+from ..zoo.metainfo import config_metainfo
 from .checkpoint_hook import use_safe_checkpoint_hook
 from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
 from .distributed import check_devices, init_process_group, num_restarts, translate_launcher
 from .exact_resume import ExactResumeHook
 from .finite_predictions import FinitePredictionsHook
 from .grouped_evaluation import group_by_image, share_images
-from .loops import use_resumable_loop
+from .loops import ResumableIterLoop, use_resumable_loop
 from .non_finite import NonFiniteHook
 from .optimizer_states import check_optimizer, check_schedules, load_optimizer, load_schedules
 from .resuming import (
@@ -84,11 +89,27 @@ class PoseRunner(Runner):
     def register_hooks(self, *args, **kwargs) -> None:
         """Register the hooks of the config, and those that every run has."""
         super().register_hooks(*args, **kwargs)
+        self._log_metrics_by_iteration()
         self.exact_resume = ExactResumeHook()
         self.register_hook(self.exact_resume)
         self.register_hook(FinitePredictionsHook())
         if self._train_dataloader is not None:
             self.register_hook(NonFiniteHook(self.cfg.get('non_finite', 'stop')))
+
+    def _log_metrics_by_iteration(self) -> None:
+        """Let validations of a run without epochs be logged at their iterations.
+
+        By default, MMEngine logs all of them at epoch 0.
+        """
+        if not isinstance(self._train_loop, dict):
+            return
+        kind = use_resumable_loop(self._train_loop)['type']
+        settings = (self.cfg.get('default_hooks') or {}).get('logger') or {}
+        if kind is not ResumableIterLoop or 'log_metric_by_epoch' in settings:
+            return
+        for hook in self.hooks:
+            if isinstance(hook, LoggerHook):
+                hook.log_metric_by_epoch = False
 
     @staticmethod
     def build_dataloader(
@@ -199,16 +220,22 @@ class PoseRunner(Runner):
                 f'{str(error).strip() or type(error).__name__}'
             ) from error
         model = getattr(self.model, 'module', self.model)
+        weights = get_weights(checkpoint)
         load_weights(
             model,
-            get_weights(checkpoint),
+            weights,
             filename,
             strict=strict,
             hint='To load the keys that match, add --non-strict',
+            dataset=self._dataset_name() if is_mixture(weights) else None,
         )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+    def _dataset_name(self) -> str | None:
+        """Return the name of the dataset whose keypoints the model predicts, or None."""
+        return (config_metainfo(self.cfg) or {}).get('dataset_name')
 
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
@@ -487,17 +514,42 @@ def load_dataset(runner: PoseRunner, split: str):
 
     Raises:
         DatasetError: If the dataset contains no annotated person, or no video that is long
-            enough for a sequence.
+            enough for a sequence, or its class cannot read the annotations.
         ConfigError: If the constructor of the dataset or of a transform raises an error, for
             example because an optional package is missing.
     """
     with building(runner.cfg):
-        return _load_dataset(runner, split)
+        dataset = _load_dataset(runner, split)
+    if split != 'train':
+        _use_flips_of_model(runner.cfg, dataset)
+    return dataset
+
+
+def _use_flips_of_model(cfg: Config, dataset) -> None:
+    """Set the flip indices of a dataset if the model returns only some of its keypoints.
+
+    MMPose mirrors all keypoints that the model predicts with the flip indices of the dataset.
+    """
+    if (cfg.model.get('test_cfg') or {}).get('output_keypoint_indices') is None:
+        return
+    metainfo = cfg.model.get('metainfo')
+    metainfo = config_metainfo(cfg) if metainfo is None else read_metainfo(metainfo)
+    if metainfo:
+        dataset._metainfo['flip_indices'] = metainfo['flip_indices']
 
 
 def _load_dataset(runner: PoseRunner, split: str):
     try:
         return getattr(runner, f'{split}_loop').dataloader.dataset
+    except (AttributeError, LookupError, TypeError) as error:
+        reader = _reader_of_annotations(error)
+        if reader is None:
+            raise
+        raise DatasetError(
+            f'{type(reader).__name__} cannot read the {split} annotations {reader.ann_file} '
+            f'({type(error).__name__}: {error}): check that they have the format of this type of '
+            'dataset'
+        ) from error
     except ValueError as error:
         if 'need at least one array' not in str(error):
             raise
@@ -512,6 +564,15 @@ def _load_dataset(runner: PoseRunner, split: str):
         raise DatasetError(
             f'the {split} data is empty: {reason} {dataset.ann_file}{hint}'
         ) from error
+
+
+def _reader_of_annotations(error: Exception) -> BaseDataset | None:
+    """Return the dataset whose annotations were being read when an error was raised, or None."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        dataset = frame.f_locals.get('self')
+        if frame.f_code.co_name == 'load_data_list' and isinstance(dataset, BaseDataset):
+            return dataset
+    return None
 
 
 def build_runner(cfg: Config) -> PoseRunner:

@@ -1,4 +1,4 @@
-"""Choose what computes the keypoints of a top-down model: PyTorch, or an exported model."""
+"""Choose what computes the keypoints: PyTorch, or an exported model."""
 
 import logging
 import os
@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from mmpose.models.pose_estimators import BottomupPoseEstimator
 
-from ..deploy.cache import cached_runtime
-from ..deploy.runtimes import Runtime, import_backend, supports_bfloat16
+from ..deploy.cache import cached_export
+from ..deploy.estimator import ExportedEstimator
+from ..deploy.runtimes import import_backend, supports_bfloat16
 from ..errors import ConfigError, PoseBackbonesError, first_line
 from ..utils.option_values import AUTO, BACKENDS, COMPILE, TORCH
 
@@ -28,23 +30,25 @@ def resolve_backend(backend: str) -> str:
     return os.environ.get(VARIABLE) or AUTO if backend == AUTO else backend
 
 
-def exported_runtime(
-    estimator: Any, backend: str, device: torch.device, half: bool, is_plain: bool
-) -> Runtime | None:
+def exported_estimator(
+    estimator: Any, backend: str, device: torch.device, half: bool, has_crops: bool
+) -> ExportedEstimator | None:
     """Return an estimator as an exported model, or None if PyTorch is used.
 
-    With `'auto'`, OpenVINO is used on a CPU if it is installed and the model can be exported. One
-    message says what is used, and why PyTorch is used if it is not the fastest.
+    With `'auto'`, OpenVINO is used on a CPU if it is installed and the model can be exported. In
+    float32, PyTorch is used for bottom-up models: the fused HRCoMer is faster than in OpenVINO, see
+    docs/benchmarks.md. One message says what is used, and why PyTorch is used if it is not the
+    fastest.
 
     Args:
         estimator: A pose estimator.
         backend: One of `BACKENDS`.
         device: Device.
         half: Whether to use bfloat16, if the CPU has instructions for it.
-        is_plain: Whether the test pipeline is plain, see `Cropper.is_plain`.
+        has_crops: Whether the test pipeline of a top-down model is plain, see `Cropper.is_plain`.
 
     Returns:
-        A function from crops to keypoints, or None.
+        The exported model, or None.
 
     Raises:
         ConfigError: If a backend other than `'auto'` cannot be used for the model or the device.
@@ -52,14 +56,18 @@ def exported_runtime(
     """
     if backend in (TORCH, COMPILE):
         return None
+    is_bottom_up = isinstance(estimator, BottomupPoseEstimator)
     if device.type != 'cpu':
         if backend == AUTO:
             return None
         raise ConfigError(f'backend is {backend!r}, but the device is {device}: expected a CPU')
+    if backend == AUTO and is_bottom_up and not half:
+        print_log('using PyTorch, which is faster for this model', 'current', logging.INFO)
+        return None
     try:
-        if not is_plain:
+        if not has_crops and not is_bottom_up:
             raise ConfigError(
-                'exported models are used for top-down models whose test pipeline has only '
+                'exported models are used if the test pipeline of a top-down model has only '
                 'LoadImage, GetBBoxCenterScale, TopdownAffine and PackPoseInputs'
             )
         return _load(estimator, 'openvino' if backend == AUTO else backend, half)
@@ -75,7 +83,7 @@ def exported_runtime(
         return None
 
 
-def _load(estimator: Any, backend: str, half: bool) -> Runtime:
+def _load(estimator: Any, backend: str, half: bool) -> ExportedEstimator:
     import_backend(backend)
     precision = 'fp32'
     note = ''
@@ -86,6 +94,6 @@ def _load(estimator: Any, backend: str, half: bool) -> Runtime:
             precision = 'bf16'
         else:
             note = ', since this CPU has no instructions for bfloat16'
-    runtime = cached_runtime(estimator, backend, precision, torch.get_num_threads())
+    exported = cached_export(estimator, backend, precision, torch.get_num_threads())
     print_log(f'using {backend} ({precision}{note})', 'current', logging.INFO)
-    return runtime
+    return exported

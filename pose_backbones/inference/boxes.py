@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from mmengine.logging import print_log
 
-from ..errors import DatasetError, closest
+from ..errors import DatasetError, ImageError, closest, first_line
 from ..structures.coco_checker import SAMPLE, evenly
 from ..utils.arguments import check_number
 from ..utils.images import image_size
@@ -74,14 +74,91 @@ BoxesLike: TypeAlias = (
     | Iterator[BoxArray]
 )
 
-#: A function that returns the boxes of a frame.
-BoxSource = Callable[[Frame], Boxes]
+
+@runtime_checkable
+class BatchDetector(Detector, Protocol):
+    """A detector that finds the people of several images at once.
+
+    `PersonDetector` and `TorchvisionDetector` implement it.
+
+    Attributes:
+        batch_size: Maximum number of images of a call.
+    """
+
+    batch_size: int
+
+    def detect_batch(self, images: Sequence[np.ndarray], /) -> Sequence[BoxArray | ImageError]:
+        """Detect the people in several images, as one call for each image does.
+
+        Args:
+            images: See `Detector`. The sizes may differ.
+
+        Returns:
+            The boxes of each image, or the error if it cannot be processed.
+        """
+        ...
+
+
+class BoxSource:
+    """Person boxes of frames.
+
+    Args:
+        find: Function that returns the boxes of a frame.
+        min_score: Boxes with a lower score are skipped.
+        detector: The detector, if the boxes are those of a `BatchDetector`.
+        box_format: Format of the boxes of the detector.
+
+    Attributes:
+        batch_size: Maximum number of frames for `find_batch`.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[Frame], Boxes],
+        min_score: float = 0.0,
+        detector: BatchDetector | None = None,
+        box_format: str = 'xyxy',
+    ) -> None:
+        self._find, self._min_score = find, min_score
+        self._detector, self._format = detector, box_format
+        self.batch_size = 1 if detector is None else detector.batch_size
+
+    def __call__(self, frame: Frame) -> Boxes:
+        """Return the boxes of a frame."""
+        return _usable(self._find(frame), frame, self._min_score)
+
+    def find_batch(self, frames: Sequence[Frame]) -> Sequence[Boxes | ImageError | None]:
+        """Detect the people in several frames at once.
+
+        Returns:
+            The boxes of each frame; the error, if the detector cannot process it; or None, if the
+            boxes are to be found one frame at a time. This is the case if there is only one frame,
+            and after an error that does not belong to a single frame, such as a lack of memory.
+        """
+        if self._detector is None or len(frames) < 2:
+            return [None] * len(frames)
+        try:
+            found = self._detector.detect_batch([frame.image for frame in frames])
+            return [
+                boxes
+                if isinstance(boxes, ImageError)
+                else _usable(_parse(boxes, self._format, frame.name), frame, self._min_score)
+                for frame, boxes in zip(frames, found, strict=True)
+            ]
+        except Exception as error:  # of any type: the frame at fault raises it again
+            print_log(
+                f'the detector runs on one image at a time, since it failed on {len(frames)} '
+                f'images: {first_line(error)}',
+                'current',
+                logging.WARNING,
+            )
+            return [None] * len(frames)
 
 
 def find_box_source(
     boxes: BoxesLike, inputs: Inputs, box_format: str = 'xyxy', min_score: float = 0.0
 ) -> BoxSource:
-    """Return a function that gives the person boxes of each frame.
+    """Return the source of the person boxes of each frame.
 
     Boxes without any pixel inside the image and boxes with NaN or infinite values are skipped
     with a warning. The other boxes are used as they are, also beyond the border of the image; only
@@ -99,7 +176,7 @@ def find_box_source(
         min_score: Boxes with a lower score are skipped.
 
     Returns:
-        The function.
+        The boxes of each frame.
 
     Raises:
         ValueError: If `box_format` or the shape of an array is invalid.
@@ -113,7 +190,7 @@ def find_box_source(
         )
     check_number('min_score', min_score)
     if isinstance(boxes, str) and boxes == WHOLE_IMAGE:
-        source: BoxSource = _whole_image
+        source: Callable[[Frame], Boxes] = _whole_image
     elif isinstance(boxes, (str, PathLike, BoxFile)):
         file = boxes if isinstance(boxes, BoxFile) else BoxFile(fspath(boxes))
         if file.left_out:
@@ -135,7 +212,8 @@ def find_box_source(
             f'{WHOLE_IMAGE!r}, a COCO file, a function of an image, a '
             'mapping, or arrays'
         )
-    return lambda frame: _usable(source(frame), frame, min_score)
+    batched = boxes if isinstance(boxes, BatchDetector) else None
+    return BoxSource(source, min_score, batched, box_format)
 
 
 def _whole_image(frame: Frame) -> Boxes:
@@ -143,7 +221,7 @@ def _whole_image(frame: Frame) -> Boxes:
     return Boxes(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
 
 
-def _of_detector(detector: Detector, box_format: str) -> BoxSource:
+def _of_detector(detector: Detector, box_format: str) -> Callable[[Frame], Boxes]:
     return lambda frame: _parse(detector(frame.image), box_format, frame.name)
 
 
@@ -195,7 +273,7 @@ def _parse(values: BoxArray, box_format: str, name: str) -> Boxes:
         return Boxes(corners.astype(np.float32), scores.astype(np.float32))
 
 
-def _of_sequence(boxes: Any, inputs: Inputs, box_format: str) -> BoxSource:
+def _of_sequence(boxes: Any, inputs: Inputs, box_format: str) -> Callable[[Frame], Boxes]:
     """Take one array for each image; for a single image, `boxes` may be its array itself."""
     count = inputs.count
     if isinstance(boxes, np.ndarray):
@@ -241,7 +319,7 @@ def _of_sequence(boxes: Any, inputs: Inputs, box_format: str) -> BoxSource:
     return source
 
 
-def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
+def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> Callable[[Frame], Boxes]:
     def find(name: str, number: int | str, is_file: bool) -> Any:
         keys: list[Any] = [name, number]
         if is_file:
@@ -257,7 +335,7 @@ def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
     return source
 
 
-def _of_file(file: BoxFile, inputs: Inputs, min_score: float) -> BoxSource:
+def _of_file(file: BoxFile, inputs: Inputs, min_score: float) -> Callable[[Frame], Boxes]:
     _check_files(file.find, inputs, file.path, file.names)
     if not file.is_checked:
         file.check_format(_sizes(file, inputs), min_score)

@@ -1,6 +1,5 @@
 """Person detectors from MMDetection, as a source of bounding boxes."""
 
-import logging
 import reprlib
 from pathlib import Path
 
@@ -8,39 +7,46 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
-from ..checkpoints.loading import check_checkpoint_path, get_weights, read_checkpoint
+from ..checkpoints.loading import check_checkpoint_path, get_weights
 from ..configs import building, load_config
-from ..errors import CheckpointError, ConfigError, ImageError, closest, first_line
-from ..utils.files import is_url
-from ..utils.option_values import DETECTORS
+from ..errors import CheckpointError, ConfigError, closest
+from ..utils.option_values import DETECTORS, TORCHVISION
+from .detection import (
+    ModelDetector,
+    load_detector_weights,
+    read_detector_weights,
+    select_people,
+    unusable_image,
+)
 from .loading import choose_device
+from .torchvision_detector import TorchvisionDetector, is_of_torchvision, load_torchvision_detector
 
 _PERSON = 'person'
 
 
-class PersonDetector:
+class PersonDetector(ModelDetector[dict]):
     """Detect people with an MMDetection model.
 
     Args:
         model: A detector such as those of `mmdet.apis.init_detector`, with `cfg` and
             `dataset_meta['classes']`.
-        nms_iou: IoU threshold of the non-maximum suppression that is applied to the person boxes
-            after that of the model.
+        nms_iou, batch_size: See `ModelDetector`.
 
     Raises:
         ConfigError: If the model has no class `person`.
+        TypeError, ValueError: If `batch_size` is invalid.
     """
 
-    def __init__(self, model: BaseModel, nms_iou: float = 0.7):
+    model: BaseModel
+
+    def __init__(self, model: BaseModel, nms_iou: float = 0.7, batch_size: int | None = None):
         from mmdet.utils import get_test_pipeline_cfg
         from mmengine.dataset import Compose
 
-        self.model = model.eval()
-        self.nms_iou = nms_iou
+        super().__init__(model, nms_iou, batch_size)
         classes = [str(name) for name in model.dataset_meta['classes']]
         if _PERSON not in classes:
             raise ConfigError(
@@ -54,57 +60,47 @@ class PersonDetector:
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.pipeline = Compose(steps)
 
-    @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Detect the people in an image.
-
-        Args:
-            image: (H, W, 3), uint8, BGR.
-
-        Returns:
-            (n, 5), float32: left, top, right, bottom in pixels, and the score, sorted by
-            decreasing score.
-
-        Raises:
-            ImageError: If OpenCV cannot resize the image, for example because it is very long and
-                narrow.
-        """
-        from torchvision.ops import nms
-
+    def _prepare(self, image: np.ndarray) -> tuple[torch.Size, dict]:
+        """Return the shape of the input of the model, and the input."""
         try:
             data = self.pipeline(dict(img=image, img_id=0))
         except cv2.error as error:
-            height, width = image.shape[:2]
-            raise ImageError(
-                f'the detector cannot process an image of {width} x {height} '
-                f'pixels: {first_line(error)}'
-            ) from error
-        data['inputs'] = [data['inputs']]
-        data['data_samples'] = [data['data_samples']]
-        instances = self.model.test_step(data)[0].pred_instances
-        people = instances[instances.labels == self.person]
-        people = people[nms(people.bboxes, people.scores, self.nms_iou)]
-        return torch.cat((people.bboxes, people.scores[:, None]), 1).float().cpu().numpy()
+            raise unusable_image(image, error) from error
+        return data['inputs'].shape, data
+
+    @torch.inference_mode()
+    def _predict(self, batch: list[dict]) -> list[np.ndarray]:
+        data = {name: [sample[name] for sample in batch] for name in ('inputs', 'data_samples')}
+        found = []
+        for sample in self.model.test_step(data):
+            people = sample.pred_instances
+            people = people[people.labels == self.person]
+            found.append(select_people(people.bboxes, people.scores, self.nms_iou))
+        return found
 
 
 def load_detector(
     name: str, weights: str | None = None, device: str | torch.device | None = None
-) -> PersonDetector:
+) -> PersonDetector | TorchvisionDetector:
     """Build a person detector with pretrained weights.
 
     Args:
-        name: One of `DETECTORS`, or the path of an MMDetection config.
-        weights: Path or URL of a checkpoint. Default: the released weights for `DETECTORS`, which
-            are downloaded once.
+        name: One of `DETECTORS`; `torchvision::` and the name of a detector of torchvision, such
+            as `'torchvision::fasterrcnn_mobilenet_v3_large_320_fpn'`; or the path of an MMDetection
+            config.
+        weights: Path or URL of a checkpoint. Default: the released weights of a named detector,
+            which are downloaded once.
         device: Device. Default: a GPU if available.
 
     Returns:
         The detector, for the argument `boxes` of `PoseInferencer`.
 
     Raises:
-        ConfigError: If the detector is unknown or MMDetection is not installed.
+        ConfigError: If the detector is unknown, or the package that it is from is not installed.
         CheckpointError: If there are no weights, or they cannot be read or downloaded.
     """
+    if is_of_torchvision(name):
+        return load_torchvision_detector(name, weights, device)
     try:
         from mmdet.evaluation import get_classes
         from mmdet.registry import MODELS
@@ -116,48 +112,44 @@ def load_detector(
     if weights is not None:
         check_checkpoint_path(weights)
     if name in DETECTORS:
-        config, released = _released(name)
+        config, released = released_detector(name)
         weights = weights or released
     elif Path(name).is_file():
         config = load_config(name)
     else:
         raise ConfigError(
-            f'unknown detector {name!r}: expected {", ".join(DETECTORS)}, or '
-            f'an MMDetection config{closest(name, list(DETECTORS))}'
+            f'unknown detector {name!r}: expected {", ".join(DETECTORS)}, '
+            f'{TORCHVISION}NAME, or an MMDetection config{closest(name, list(DETECTORS))}'
         )
     if weights is None:
         raise CheckpointError(
             f'the detector {name} has no weights: expected the path or URL of a checkpoint'
         )
     register_all_modules(init_default_scope=False)
-    checkpoint = _read(name, weights)
+    checkpoint = read_detector_weights(name, weights)
     with building(config), DefaultScope.overwrite_default_scope('mmdet'):
         model = revert_sync_batchnorm(MODELS.build(config.model))
     model.cfg = config
     model.dataset_meta = dict(classes=_classes(checkpoint, weights) or get_classes('coco'))
-    _load(model, get_weights(checkpoint), weights)
+    load_detector_weights(
+        model,
+        get_weights(checkpoint),
+        weights,
+        ignored={'data_preprocessor.mean', 'data_preprocessor.std'},
+    )
     return PersonDetector(model.to(choose_device(device)))
 
 
-def _released(name: str) -> tuple[Config, str]:
-    """Return a detector's config and the URL of its weights."""
+def released_detector(name: str) -> tuple[Config, str]:
+    """Return a detector's config and the URL of its weights.
+
+    Args:
+        name: One of `DETECTORS`. MMDetection has to be installed.
+    """
     from mmengine.hub import get_config
 
     config = get_config(DETECTORS[name], pretrained=True)
     return config, config.model_path
-
-
-def _read(name: str, weights: str) -> dict:
-    try:
-        return read_checkpoint(weights)
-    except CheckpointError as error:
-        if not is_url(weights):
-            raise
-        raise CheckpointError(
-            f'the weights of the detector {name} cannot be downloaded: {weights} '
-            f'({error.__cause__}). Without a network connection, download them on another '
-            'machine and pass the file (--detector-weights FILE), or pass boxes instead'
-        ) from error
 
 
 def _classes(checkpoint: dict, source: str) -> list[str] | None:
@@ -179,22 +171,3 @@ def _classes(checkpoint: dict, source: str) -> list[str] | None:
             if names:
                 return list(names)
     return None
-
-
-def _load(model: torch.nn.Module, weights: dict, source: str) -> None:
-    """Load weights strictly, except for the mean and std of the data preprocessor."""
-    ignored = {'data_preprocessor.mean', 'data_preprocessor.std'}
-    try:
-        result = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        first = str(error).strip().split('\n')[-1].strip()
-        raise CheckpointError(f'{source} does not fit this detector: {first}') from error
-    mismatched = [
-        key for key in (*result.missing_keys, *result.unexpected_keys) if key not in ignored
-    ]
-    if mismatched:
-        raise CheckpointError(
-            f'{source} does not fit this detector: {len(mismatched)} missing or unexpected keys, '
-            f'such as {mismatched[0]}'
-        )
-    print_log(f'detector: {source}', 'current', logging.INFO)

@@ -1,13 +1,16 @@
 """Pose estimation with one model: `PoseInferencer`."""
 
 import copy
+import logging
 from collections.abc import Iterable
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import InstanceData
 from torch import nn
@@ -15,12 +18,12 @@ from torch import nn
 from ..configs import test_dataset
 from ..deploy.crop_model import CropModel
 from ..deploy.estimator import ExportedEstimator
-from ..deploy.runtimes import Runtime
 from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
 from ..utils.option_values import AUTO, COMPILE
 from ..visualization.skeleton import Skeleton
-from .backends import exported_runtime, resolve_backend
+from ..zoo.metainfo import returned_metainfo
+from .backends import exported_estimator, resolve_backend
 from .boxes import WHOLE_IMAGE, BoxesLike, Detector, find_box_source
 from .inputs import Frame, ImageSource, Inputs
 from .loading import build_pipeline, choose_device, load_model
@@ -57,10 +60,11 @@ class PoseInferencer:
             frame of an iterator is returned before the next frame is read, as always for cameras.
         half: Whether to use half precision (float16 on a GPU, bfloat16 on a CPU).
         backend: What computes the keypoints: `'torch'`; `'compile'`, which is `torch.compile` in
-            bfloat16, for top-down models; `'openvino'` or `'onnx'`, for a top-down model on a CPU,
-            which is exported on first use, compared with PyTorch, and kept in a cache; or
-            `'auto'`, which on a CPU is OpenVINO if it is installed and supports the model, and
-            otherwise PyTorch. The environment variable `POSE_BACKBONES_BACKEND` replaces `'auto'`.
+            bfloat16, for top-down models; `'openvino'` or `'onnx'`, on a CPU, for top-down models
+            and HRCoMer, which are exported on first use, compared with PyTorch, and kept in a
+            cache; or `'auto'`, which on a CPU is OpenVINO if it is installed and supports the
+            model (HRCoMer: with `half`), and otherwise PyTorch. The environment variable
+            `POSE_BACKBONES_BACKEND` replaces `'auto'`.
         flip_test: Whether to average the predictions for the image and its mirror image. Default:
             as set in the config.
         detector: Default for the argument `boxes` of a call: a function from an image (H, W, 3),
@@ -68,7 +72,7 @@ class PoseInferencer:
             box of one person.
 
     Raises:
-        ConfigError: If there is no such model.
+        ConfigError: If there is no such model, or it predicts keypoints in 3D.
         CheckpointError: If the weights do not fit the model.
         TypeError, ValueError: If an argument is invalid.
     """
@@ -102,6 +106,7 @@ class PoseInferencer:
         if isinstance(estimator, ExportedEstimator):
             _check_exported(estimator, half, flip_test)
             device = torch.device('cpu')
+        _check_two_dimensional(estimator)
         self.device = device or next(estimator.parameters()).device
         self.model = estimator
         self.cfg = self.model.cfg
@@ -113,7 +118,9 @@ class PoseInferencer:
             raise ConfigError(self._bottom_up_message('detector=None'))
         self.batch_size = batch_size or self._default_batch_size()
         self.pipeline = build_pipeline(self.cfg)
-        self.metainfo = dict(self.model.dataset_meta)
+        self.metainfo = returned_metainfo(
+            self.model.dataset_meta, (self.model.test_cfg or {}).get('output_keypoint_indices')
+        )
         self.skeleton = Skeleton.from_metainfo(self.metainfo)
         self._predictor = self._find_predictor(backend, flip_test)
 
@@ -121,26 +128,29 @@ class PoseInferencer:
         self, backend: str, flip_test: bool | None
     ) -> CropPredictor | PipelinePredictor:
         cropper = Cropper(self.pipeline) if Cropper.is_plain(self.pipeline) else None
-        runtime: Runtime | None
+        exported: ExportedEstimator | None
         if isinstance(self.model, ExportedEstimator):
-            runtime = self.model.runtime
+            exported = self.model
         else:
             if flip_test is not None:
                 self._set_flip_test(flip_test)
-            runtime = exported_runtime(
-                self.model, backend, self.device, self.half, is_plain=cropper is not None
+            exported = exported_estimator(
+                self.model, backend, self.device, self.half, has_crops=cropper is not None
             )
-            if runtime is None:
-                self.model = optimize_for_inference(self.model, self.device)
-                runtime = self._torch_runtime(backend) if cropper is not None else None
-                if runtime is None and backend == COMPILE:
-                    raise ConfigError(
-                        "backend is 'compile', which supports only top-down models with the usual "
-                        "test pipeline and codec: expected 'torch'"
-                    )
-        if runtime is None or cropper is None:
-            return PipelinePredictor(self.model, self.pipeline, self.device, self.half)
-        return CropPredictor(runtime, cropper)
+        if exported is not None:
+            if cropper is None:
+                return PipelinePredictor(exported, self.pipeline, self.device, half=False)
+            return CropPredictor(exported.runtime, cropper)
+        self.model = optimize_for_inference(self.model, self.device)
+        runtime = self._torch_runtime(backend) if cropper is not None else None
+        if runtime is not None and cropper is not None:
+            return CropPredictor(runtime, cropper)
+        if backend == COMPILE:
+            raise ConfigError(
+                "backend is 'compile', which supports only top-down models with the usual "
+                "test pipeline and codec: expected 'torch'"
+            )
+        return PipelinePredictor(self.model, self.pipeline, self.device, self.half)
 
     def _torch_runtime(self, backend: str) -> TorchRuntime | None:
         """Return None if the model has parts for which only `test_step` can be used."""
@@ -189,6 +199,7 @@ class PoseInferencer:
         strict: bool = False,
         track: bool = False,
         smooth: bool = False,
+        detector_interval: int = 1,
     ) -> Results:
         """Estimate the poses of the people in images and videos.
 
@@ -206,6 +217,11 @@ class PoseInferencer:
             track: Whether to assign track IDs to the people of each video. Images that are not
                 files, such as arrays, are treated as the frames of one video, 30 per second.
             smooth: Whether to smooth the keypoints over time. Requires `track`.
+            detector_interval: With N, the detector runs on the first and then on every N-th frame
+                of each video. In between, the boxes are those around the keypoints of the previous
+                frame; people without three keypoints with scores of at least 0.3 are lost until
+                the next detection. Images without a file are treated as with `track`; the detector
+                runs on each image file. More than 1 requires a detector.
 
         Returns:
             An iterator of `PoseResult`.
@@ -227,21 +243,26 @@ class PoseInferencer:
                 'smooth is True, but track is False: expected '
                 'both, since keypoints are smoothed along tracks'
             )
+        check_positive_int('detector_interval', detector_interval)
         images = Inputs(inputs, rgb)
         source = None
         if self.is_top_down:
             if boxes is None:
                 boxes = self.detector or WHOLE_IMAGE
+            if detector_interval > 1:
+                _check_detector(boxes, detector_interval, images)
             source = find_box_source(boxes, images, box_format, min_score)
-        elif boxes is not None or min_score or box_format != 'xyxy':
+        elif boxes is not None or min_score or box_format != 'xyxy' or detector_interval > 1:
             raise ConfigError(
-                self._bottom_up_message('boxes=None, with neither min_score nor box_format')
+                self._bottom_up_message(
+                    'boxes=None, without min_score, box_format and detector_interval'
+                )
             )
         tracker = None
         if track:
             sigmas = self.metainfo.get('sigmas')
             tracker = VideoTracker(sigmas if sigmas is not None and len(sigmas) else None, smooth)
-        return Results(self, images, source, tracker, strict, keep_images)
+        return Results(self, images, source, tracker, strict, keep_images, detector_interval)
 
     def prepare(self, frame: Frame, box: np.ndarray | None = None, score: float = 1.0) -> dict:
         """Return the model input for a frame, or for a person in it.
@@ -269,6 +290,25 @@ class PoseInferencer:
         return self._predictor.predict(batch)
 
 
+def _check_two_dimensional(estimator: Any) -> None:
+    """Raise for a model that predicts keypoints in 3D, which a `PoseResult` cannot contain."""
+    from mmpose import codecs
+
+    kinds = (
+        codecs.Hand3DHeatmap,
+        codecs.ImagePoseLifting,
+        codecs.MotionBERTLabel,
+        codecs.VideoPoseLifting,
+    )
+    decoder = getattr(getattr(estimator, 'head', None), 'decoder', None)
+    if isinstance(decoder, kinds):
+        raise ConfigError(
+            f'{Path(estimator.cfg.filename or "the config").stem} predicts keypoints in 3D '
+            f'({type(decoder).__name__}), and results have two coordinates: expected a 2D model; '
+            "MMPose's MMPoseInferencer(pose3d=...) predicts in 3D"
+        )
+
+
 def _check_exported(estimator: ExportedEstimator, half: bool, flip_test: bool | None) -> None:
     """Check that the arguments do not contradict those of the export."""
     if half:
@@ -281,4 +321,20 @@ def _check_exported(estimator: ExportedEstimator, half: bool, flip_test: bool | 
         raise ConfigError(
             f'flip_test is {flip_test}, but the model was exported with flip_test={exported}: '
             'expected this, or None'
+        )
+
+
+def _check_detector(boxes: BoxesLike, interval: int, images: Inputs) -> None:
+    """Check that `detector_interval` has an effect: that there are a detector and videos."""
+    if not callable(boxes):
+        raise ValueError(
+            f'detector_interval is {interval}, but the boxes are not those of a detector: expected '
+            'a detector, or 1'
+        )
+    if images.files is not None:
+        print_log(
+            f'detector_interval is {interval}, which has no effect on image files: the detector '
+            'runs on each of them',
+            'current',
+            logging.WARNING,
         )

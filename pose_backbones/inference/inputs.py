@@ -21,14 +21,9 @@ from PIL import Image
 from ..errors import DatasetError
 from ..utils.arguments import check_flag
 from ..utils.files import is_url
-from ..utils.images import UNNAMED, decode_image, describe_source, read_image
+from ..utils.images import IMAGE_SUFFIXES, UNNAMED, decode_image, describe_source, read_image
 from .video_reader import VIDEO_SUFFIXES, import_av, is_live, is_video, read_video
 
-# Pillow reads .heic only with its plug-in; otherwise such files are reported as unreadable.
-IMAGE_SUFFIXES = frozenset(
-    '.avif .bmp .dib .gif .heic .heif .jfif .jpe .jpeg .jpg .jp2 .pbm .pgm '
-    '.png .pnm .ppm .tif .tiff .webp'.split()
-)
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
 
 #: One input: a path, URL, directory or glob pattern; an array; a PIL image; the bytes of a file or

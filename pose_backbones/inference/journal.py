@@ -261,7 +261,8 @@ def _compare(entry: dict | None, settings: dict, path: Path) -> None:
         return
     if not isinstance(entry, dict):
         raise WorkDirError(f'--resume: {path} does not contain its settings: choose another --out')
-    for key, value in expected.items():
+    for key in {**expected, **entry}:  # options that are left out if they have their default, too
+        value = expected.get(key)
         if entry.get(key) != value:
             raise WorkDirError(
                 f'--resume: {path} is from a run with {key} {_as_json(entry.get(key))}, '

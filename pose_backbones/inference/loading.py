@@ -9,18 +9,13 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
-from ..checkpoints.loading import (
-    check_checkpoint_path,
-    get_metainfo,
-    get_weights,
-    load_weights,
-    read_checkpoint,
-)
-from ..configs import building, load_config, test_dataset
+from ..checkpoints.loading import check_checkpoint_path
+from ..configs import load_config, test_dataset
 from ..deploy.estimator import ExportedEstimator
 from ..deploy.exported import is_exported
 from ..errors import CheckpointError, ConfigError
-from ..zoo.models import build, find_name, without_weights
+from ..zoo.models import build, build_config
+from ..zoo.names import is_config_path, is_model_name
 
 
 def load_model(
@@ -29,7 +24,7 @@ def load_model(
     """Load a pose estimator with trained weights.
 
     Args:
-        model: A model name, see `zoo.find_name`; the path of a config; a config; or an estimator
+        model: A model name, see `zoo.find_model`; the path of a config; a config; or an estimator
             with `cfg` and `dataset_meta`, for example from `mmpose.apis.init_model`, which is
             returned itself; or the directory of an exported model.
         weights: Path or URL of a checkpoint. Default: the released weights of the named model.
@@ -56,11 +51,11 @@ def load_model(
             'pose_backbones.list_models(), a config, or an estimator'
         )
     text = fspath(model)
-    if Path(text).is_dir():
+    if Path(text).is_dir() and (is_exported(text) or not is_model_name(text)):
         return _load_exported(text, weights)
-    if Path(text).is_file() or text.endswith(('.py', '.json', '.yml')):
+    if is_config_path(text):
         return _build(load_config(text), weights)
-    return build(find_name(text), pretrained=weights or True)
+    return build(text, pretrained=weights or True)
 
 
 def _load_exported(folder: str, weights: str | None) -> nn.Module:
@@ -95,31 +90,13 @@ def _check_built(model: nn.Module, weights: str | None) -> nn.Module:
 
 def _build(cfg: Config, weights: str | None) -> nn.Module:
     """Build the estimator of a config and load its weights strictly."""
-    from mmpose.apis import init_model
-    from mmpose.apis.inference import dataset_meta_from_config
-    from mmpose.utils import register_all_modules
-
     if weights is None:
         raise CheckpointError(
             'there are no weights (--weights, or the argument weights): expected the path or URL '
             'of a checkpoint of '
             f'{cfg.filename or "the config"}'
         )
-    register_all_modules()
-    checkpoint = read_checkpoint(weights)
-    cfg = without_weights(cfg.copy())
-    with building(cfg):
-        model = init_model(cfg, device='cpu')
-    metainfo = get_metainfo(checkpoint, weights)
-    model.dataset_meta = metainfo or dataset_meta_from_config(cfg)
-    if not model.dataset_meta:
-        raise ConfigError(
-            f'{cfg.filename or "the config"} does not describe the '
-            'keypoints: expected train_dataloader.dataset.metainfo, or a dataset '
-            'type with metainfo'
-        )
-    load_weights(model, get_weights(checkpoint), weights)
-    return model
+    return build_config(cfg, weights)
 
 
 def build_pipeline(cfg: Config) -> Compose:

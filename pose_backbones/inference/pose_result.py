@@ -1,10 +1,12 @@
 """Pose estimation results of one image: `PoseResult`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..visualization.draw import Skeleton, draw_people, to_bgr
+from . import interoperability
 
 _MIN_SCORE = 0.2  # keypoints above it count in the score of a person, as in MMPose
 
@@ -227,6 +229,46 @@ class PoseResult:
                 _plain(keypoints), _plain(boxes), (box_scores * means).tolist()
             )
         ]
+
+    def to_supervision(self) -> tuple[Any, Any]:
+        """Convert the result to types of the package supervision.
+
+        Returns:
+            `supervision.KeyPoints` and `supervision.Detections` of the people, in the same order.
+            Missing keypoints have the position (0, 0), a confidence of 0, and are not `visible`.
+            The keypoints have the names in `data['keypoint_names']`; the detections have the
+            `tracker_id` of tracked people.
+
+        Raises:
+            ConfigError: If supervision is not installed.
+        """
+        return interoperability.to_supervision(self)
+
+    def to_fiftyone(self) -> tuple[Any, Any]:
+        """Convert the result to labels of FiftyOne.
+
+        Returns:
+            `fiftyone.Keypoints` and `fiftyone.Detections` with the label `'person'`, relative to
+            the size of the image. Missing keypoints are NaN; `index` is the track ID.
+
+        Raises:
+            ConfigError: If FiftyOne is not installed.
+        """
+        return interoperability.to_fiftyone(self)
+
+    def to_yolo(self, threshold: float = 0.3, class_id: int = 0) -> str:
+        """Convert the result to the text of a label file of YOLO's pose datasets.
+
+        Args:
+            threshold: Keypoints with a lower score are not labelled.
+            class_id: Index of the class of people.
+
+        Returns:
+            A line for each person: the class; center, width and height of the box; x, y and
+            visibility of each keypoint, 2, or `0 0 0` if it is not labelled or outside the image.
+            Positions are relative to the size of the image, as in Ultralytics' conversion of COCO.
+        """
+        return interoperability.to_yolo(self, threshold, class_id)
 
 
 def _plain(values: np.ndarray) -> list:

@@ -19,16 +19,18 @@ import torch
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 
-from ..errors import ImageError, first_line
+from ..errors import ConfigError, ImageError, first_line
 from ..structures.finite import non_finite_field
 from ..utils.images import check_sides
 from ..visualization.skeleton import Skeleton
 from .boxes import Boxes, BoxSource
+from .following import DetectionSchedule, boxes_around_poses
 from .inputs import Failure, Frame, Inputs
 from .pose_result import PoseResult
 from .tracking import VideoTracker
 
 _MAX_WAITING_BYTES = 256 << 20  # maximum bytes of the images that wait until a batch is full
+_MAX_DETECTION_BYTES = 64 << 20  # maximum bytes of the images of a batch of the detector
 _PREFETCH_COUNT = 4  # maximum number of images that are read ahead
 _POLL_INTERVAL = 0.1  # seconds between two checks of the reading thread whether it should stop
 _JOIN_TIMEOUT = 2.0  # maximum seconds to wait for the reading thread to end
@@ -89,6 +91,14 @@ class Results(Iterator[PoseResult]):
     batch is predicted if the next crop has another shape, if the frame is from a live source, if
     more than `batch_size` images are waiting, or if the waiting images take more than 256 MiB.
 
+    A `BatchDetector` runs on several images at once: at most `batch_size` of the model and of the
+    detector, and images of 64 MiB. Images of a live source are not collected.
+
+    If `detector_interval` is above 1, the detector runs on a part of the frames of a video, see
+    `DetectionSchedule`. The boxes of the other frames are those of `boxes_around_poses` of the
+    previous frame, which is predicted first, also if its batch is not full. If there are no poses
+    of the previous frame, because it could not be used, the detector runs.
+
     An image for which the model predicts NaN or infinity is treated as an image that cannot be
     read: it is skipped with a warning, or with `strict`, raises an exception.
 
@@ -98,10 +108,12 @@ class Results(Iterator[PoseResult]):
     Args:
         inferencer: The `PoseInferencer`, which prepares and predicts batches.
         inputs: The images.
-        source: Function that returns the bounding boxes of an image; None for a bottom-up model.
+        source: Bounding boxes of each image; None for a bottom-up model.
         tracker: Tracker of the people in videos; None for no tracking.
         strict: See `PoseInferencer.__call__`.
         keep_images: See `PoseInferencer.__call__`.
+        detector_interval: See `PoseInferencer.__call__`. With more than 1, the boxes of `source`
+            are those of a detector.
 
     Attributes:
         failures: Inputs that were skipped so far, because they could not be read or processed, or
@@ -118,6 +130,7 @@ class Results(Iterator[PoseResult]):
         tracker: VideoTracker | None,
         strict: bool,
         keep_images: bool,
+        detector_interval: int = 1,
     ):
         self.failures: list[Failure] = []
         self.inputs = inputs
@@ -125,6 +138,7 @@ class Results(Iterator[PoseResult]):
         self._inferencer, self._source = inferencer, source
         self._tracker = tracker
         self._strict, self._keep_images = strict, keep_images
+        self._interval = detector_interval
         self._items = self.iterate_from()
 
     def __next__(self) -> PoseResult:
@@ -178,6 +192,9 @@ class Results(Iterator[PoseResult]):
         waiting: deque[_Pending] = deque()
         batch: list[tuple[_Pending, dict]] = []
         for entry, sample in self._samples(items):
+            if entry is None:
+                self._predict(batch)
+                continue
             if sample is not None:
                 if batch and _shape(batch[-1][1]) != _shape(sample):
                     self._predict(batch)
@@ -197,27 +214,75 @@ class Results(Iterator[PoseResult]):
         self._predict(batch)
         yield from waiting
 
-    def _samples(self, items: Iterable[Frame | Failure]) -> Iterator[tuple[_Pending, dict | None]]:
-        """Yield the samples of each input, each with its input, and None after the last one."""
+    def _samples(
+        self, items: Iterable[Frame | Failure]
+    ) -> Iterator[tuple[_Pending | None, dict | None]]:
+        """Yield the samples of each input, each with its input, and None after the last one.
+
+        Without an input, all earlier samples are to be predicted before the next item is requested.
+        """
+        previous: _Pending | None = None
         try:
-            for frame in items:
+            for frame, boxes, follows in self._detect(items):
                 entry = _Pending(frame)
                 if isinstance(frame, Frame):
-                    for sample in self._prepare_samples(entry, frame):
+                    if follows and previous is not None:
+                        yield None, None
+                        boxes = _follow(previous)
+                    for sample in self._prepare_samples(entry, frame, boxes):
                         entry.num_unpredicted += 1
                         yield entry, sample
                 yield entry, None
+                previous = entry
         except Exception as error:  # raised after the results of earlier inputs
             yield _Pending(error), None
 
-    def _prepare_samples(self, entry: _Pending, frame: Frame) -> Iterator[dict]:
-        """Yield the samples of an image; mark the image as failed if it is unusable."""
+    def _detect(
+        self, items: Iterable[Frame | Failure]
+    ) -> Iterator[tuple[Frame | Failure, Boxes | ImageError | None, bool]]:
+        """Yield each input, its boxes if they are known, and whether they follow poses."""
+        schedule = DetectionSchedule(self._interval)
+        size = min(self._inferencer.batch_size, self._source.batch_size if self._source else 1)
+        group: list[tuple[Frame | Failure, bool]] = []
+        num_bytes = 0
+        try:
+            for item in items:
+                group.append((item, not schedule.is_due(item)))
+                num_bytes += item.image.nbytes if isinstance(item, Frame) else 0
+                is_live = isinstance(item, Frame) and item.live
+                if len(group) >= size or is_live or num_bytes > _MAX_DETECTION_BYTES:
+                    yield from self._detect_in(group)
+                    group, num_bytes = [], 0
+        except Exception:  # of the inputs: the earlier ones come first
+            yield from self._detect_in(group)
+            raise
+        yield from self._detect_in(group)
+
+    def _detect_in(
+        self, group: list[tuple[Frame | Failure, bool]]
+    ) -> Iterator[tuple[Frame | Failure, Boxes | ImageError | None, bool]]:
+        frames = [item for item, follows in group if isinstance(item, Frame) and not follows]
+        found = iter(self._source.find_batch(frames) if self._source else [None] * len(frames))
+        for item, follows in group:
+            is_detected = isinstance(item, Frame) and not follows
+            yield item, next(found) if is_detected else None, follows
+
+    def _prepare_samples(
+        self, entry: _Pending, frame: Frame, boxes: Boxes | ImageError | None
+    ) -> Iterator[dict]:
+        """Yield the samples of an image; mark the image as failed if it is unusable.
+
+        Args:
+            entry: The image.
+            frame: The image with its pixels.
+            boxes: Boxes of the people, or the error of the detector; None if they are not known.
+        """
         height, width = frame.image.shape[:2]
         entry.size = width, height
         try:
             # The boxes may come from an iterator with one entry per image. The entry of an unusable
             # image has to be taken, too.
-            arguments = self._boxes_and_scores(entry, frame)
+            arguments = self._boxes_and_scores(entry, frame, boxes)
             check_sides(frame.name, width, height)
         except ImageError as error:
             entry.fail(frame, error)
@@ -238,11 +303,15 @@ class Results(Iterator[PoseResult]):
         if not self._keep_images:
             entry.frame = replace(frame, image=None)  # type: ignore[arg-type]
 
-    def _boxes_and_scores(self, entry: _Pending, frame: Frame) -> list[tuple]:
+    def _boxes_and_scores(
+        self, entry: _Pending, frame: Frame, boxes: Boxes | ImageError | None
+    ) -> list[tuple]:
         """Return a box and a score for each person, or one empty tuple for a bottom-up model."""
         if self._source is None:
             return [()]
-        entry.boxes = self._source(frame)
+        if isinstance(boxes, ImageError):
+            raise boxes
+        entry.boxes = self._source(frame) if boxes is None else boxes
         return list(zip(entry.boxes.corners, entry.boxes.scores.tolist()))
 
     def _predict(self, batch: list[tuple[_Pending, dict]]) -> None:
@@ -293,6 +362,23 @@ def _check_predictions(entry: _Pending, frame: Frame) -> None:
             return
 
 
+def _follow(previous: _Pending) -> Boxes | None:
+    """Return the boxes around the poses of the previous frame, or None if it was not used."""
+    if (
+        not isinstance(previous.frame, Frame)
+        or previous.boxes is None
+        or any(non_finite_field(instances) for instances in previous.predictions)
+    ):
+        return None
+    if not previous.predictions:
+        return previous.boxes  # of no people
+    keypoints, scores = (
+        np.concatenate([_array(instances[name]) for instances in previous.predictions])
+        for name in ('keypoints', 'keypoint_scores')
+    )
+    return boxes_around_poses(keypoints[..., :2], scores, previous.boxes.scores)
+
+
 def _gather(entry: _Pending, frame: Frame, skeleton: Skeleton) -> PoseResult:
     """Combine the predictions for an image into one result."""
     boxes = entry.boxes
@@ -303,7 +389,12 @@ def _gather(entry: _Pending, frame: Frame, skeleton: Skeleton) -> PoseResult:
         return np.concatenate(arrays) if arrays else np.zeros((0, *shape), np.float32)
 
     fields = {name for instances in entry.predictions for name in instances.keys()}
-    keypoints = gather('keypoints', num_keypoints, 2)[..., :2]
+    keypoints = gather('keypoints', num_keypoints, 2)
+    if keypoints.shape[2] != 2:
+        raise ConfigError(
+            f'the model predicts {keypoints.shape[2]} coordinates of each keypoint, and results '
+            'have two: expected a 2D model'
+        )
     scores = gather('keypoint_scores', num_keypoints)
     visible = None
     if 'keypoints_visible' in fields:

@@ -10,13 +10,15 @@ from mmengine.dataset import BaseDataset
 from torch import nn
 
 from .amp import check_amp, require_gpu
+from .augmentation import check_augmentation
 from .bottomup import check_badcase, check_data_mode
 from .checkpoints import check_save_best, check_saving
-from .codec import check_input_size, check_targets
-from .datasets import check_datasets, check_detection_file, check_keypoints
+from .codec import check_device_targets, check_input_size, check_targets
+from .datasets import check_batches, check_datasets, check_detection_file, check_keypoints
 from .ensemble import check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_registered, check_types
 from .values import check_values
+from .vis_backends import check_vis_backends
 from .work_dir import (
     check_overwrite,
     check_same_start,
@@ -57,7 +59,9 @@ def check_config(cfg: Config, splits: Sequence[str]) -> None:
     """
     trains = 'train' in splits
     check_values(cfg, trains)
-    check_types(cfg)
+    check_types(cfg, trains)
+    check_augmentation(cfg, splits)
+    check_vis_backends(cfg)
     if trains:
         check_trainable(cfg)
         check_amp(cfg)
@@ -68,6 +72,7 @@ def check_config(cfg: Config, splits: Sequence[str]) -> None:
     if trains:
         check_saving(cfg)
         check_save_best(cfg)
+        check_device_targets(cfg)
 
 
 def check_model(cfg: Config, model: nn.Module, datasets: Mapping[str, BaseDataset]) -> None:
@@ -85,5 +90,7 @@ def check_model(cfg: Config, model: nn.Module, datasets: Mapping[str, BaseDatase
     check_input_size(cfg, model)
     for split, dataset in datasets.items():
         check_keypoints(cfg, dataset, split)
+    if 'train' in datasets:
+        check_batches(cfg, len(datasets['train']))
     if 'test' in datasets:
         check_ensemble(cfg, getattr(model, 'module', model), datasets['test'])

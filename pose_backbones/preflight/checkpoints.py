@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 from mmpose.registry import METRICS
 
-from ..configs import as_list
+from ..configs import as_list, type_name
 from ..engine.checkpoint_hook import is_checkpoint_hook, unknown_key
 from ..errors import ConfigError
 
@@ -135,7 +135,7 @@ def check_saving(cfg: Config) -> None:
     if 'val_begin' in train:
         _check_count(train['val_begin'], 'train_cfg.val_begin', 0)
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
-    if 'max_epochs' in train and str(sampler.get('type')).endswith('InfiniteSampler'):
+    if 'max_epochs' in train and type_name(sampler).endswith('InfiniteSampler'):
         raise ConfigError(
             f'train_dataloader.sampler.type={sampler["type"]!r} is infinite, so the first epoch '
             'would never end and no checkpoint would be saved: use DefaultSampler, or train by '

@@ -8,10 +8,11 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.models.heads import BaseHead, HeatmapHead
-from mmpose.registry import KEYPOINT_CODECS
+from mmpose.registry import KEYPOINT_CODECS, TRANSFORMS
 from torch import nn
 
-from ..configs import as_list, building, find_datasets
+from ..configs import as_list, building, find_datasets, type_name
+from ..engine.device_targets import TargetEncoder, uses_device_targets
 from ..errors import ConfigError, first_line
 from ..models.backbones import BaseBackbone
 
@@ -37,9 +38,14 @@ def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
                 'model.head.decoder to the codec of the pipelines'
             )
         return
+    if set(splits) - {'train'}:
+        _check_flip_mode(cfg, decoder, head)
+    # Heatmaps that are resized to the input before they are decoded are larger than the targets.
+    resizes = (cfg.model.get('test_cfg') or {}).get('restore_heatmap_size')
+    sizes = ('input_size',) if resizes else ('input_size', 'heatmap_size')
     for split in splits:
         for place, step in _steps(cfg, split):
-            kind = str(step['type']).rpartition('.')[2]
+            kind = type_name(step)
             if kind == 'TopdownAffine':
                 _compare(f'{place}.input_size', step['input_size'], decoder, 'input_size')
             if kind == 'ResizeAlign':
@@ -48,7 +54,41 @@ def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
                 for encoder in as_list(step.get('encoder')):
                     with building(cfg):
                         codec = KEYPOINT_CODECS.build(encoder)
-                    _check_encoder(f'{place}.encoder', codec, decoder, head)
+                    _check_encoder(f'{place}.encoder', codec, decoder, head, sizes)
+
+
+def _check_flip_mode(cfg: Config, decoder: BaseKeypointCodec, head: nn.Module) -> None:
+    """Check that the flip test mirrors the kind of maps that a head predicts."""
+    test_cfg = cfg.model.get('test_cfg') or {}
+    if not (isinstance(head, HeatmapHead) and test_cfg.get('flip_test')):
+        return
+    is_combined = getattr(decoder, 'heatmap_type', 'gaussian') == 'combined'
+    expected = 'udp_combined' if is_combined else 'heatmap'
+    if test_cfg.get('flip_mode', expected) != expected:
+        raise ConfigError(
+            f'model.test_cfg.flip_mode={test_cfg["flip_mode"]!r}, but the codec is '
+            f'{type(decoder).__name__}: expected {expected!r}'
+        )
+
+
+def check_device_targets(cfg: Config) -> None:
+    """Check that targets can be made on the device, if a config has a `DeviceTargetHook`.
+
+    Args:
+        cfg: Config of a training run.
+
+    Raises:
+        ConfigError: If they cannot.
+    """
+    if uses_device_targets(cfg):
+        with building(cfg):
+            TargetEncoder(
+                [
+                    TRANSFORMS.build(step)
+                    for _, step in _steps(cfg, 'train')
+                    if type_name(step) == 'GenerateTarget'
+                ]
+            )
 
 
 def _steps(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
@@ -79,9 +119,13 @@ def _compare_scale(place: str, short_side: int, decoder: BaseKeypointCodec) -> N
 
 
 def _check_encoder(
-    place: str, codec: BaseKeypointCodec, decoder: BaseKeypointCodec, head: nn.Module
+    place: str,
+    codec: BaseKeypointCodec,
+    decoder: BaseKeypointCodec,
+    head: nn.Module,
+    sizes: Sequence[str],
 ) -> None:
-    for name in ('input_size', 'heatmap_size'):
+    for name in sizes:
         if hasattr(codec, name):
             _compare(f'{place}.{name}', getattr(codec, name), decoder, name)
     kernels, levels = (getattr(codec, 'kernel_sizes', None), getattr(head, 'levels', None))

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
-from mmpose.registry import DATASETS
+from mmpose.evaluation.metrics import CocoMetric
+from mmpose.registry import DATASETS, METRICS
 
-from ..configs import as_list, find_datasets
+from ..configs import as_list, find_datasets, type_name
 from ..datasets.mpii import MpiiDataset
 from ..engine.distributed import is_first_process
 from ..errors import ConfigError, DatasetError
 from ..structures import coco_checker
 from ..structures.coco import CocoFile
-from ..structures.metainfo import read_metainfo
+from ..structures.metainfo import check_sigma_values, read_metainfo
 from ..structures.symmetry import find_pairs, find_sides, without_side
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
 from .ground_truth import check_truth
@@ -39,6 +41,27 @@ _GET_DETECTIONS = (
     'the annotations instead: --cfg-options '
     "{split}_dataloader.dataset.bbox_file=''"
 )
+
+
+def check_batches(cfg: Config, count: int) -> None:
+    """Check that there is at least one batch in each epoch of the training.
+
+    Args:
+        cfg: The config.
+        count: Number of samples of the training dataset.
+
+    Raises:
+        ConfigError: If incomplete batches are dropped, and there is no other.
+    """
+    loader = cfg.train_dataloader
+    is_endless = 'InfiniteSampler' in type_name(loader.get('sampler') or {})
+    batch_size, processes = loader.get('batch_size', 1), get_world_size()
+    if loader.get('drop_last') and not is_endless and -(-count // processes) < batch_size:
+        raise ConfigError(
+            f'train_dataloader.batch_size={batch_size} and drop_last=True, but the training '
+            f'dataset has {count} samples for {processes} process{"es" * (processes > 1)}: '
+            'expected at most as many, or drop_last=False'
+        )
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
@@ -178,7 +201,7 @@ def _joints(names: Sequence[str]) -> list[str]:
 
 def _uses_area(metric: Mapping) -> bool:
     return (
-        str(metric['type']).rpartition('.')[2].startswith('Coco')
+        type_name(metric).startswith('Coco')
         and metric.get('use_area', True)
         and not metric.get('format_only')
     )
@@ -217,7 +240,7 @@ def _log_warnings(file: CocoFile, warnings: Sequence[coco_checker.Finding]) -> N
 
 
 def _how_to_get(dataset: dict) -> str:
-    mpii = str(dataset['type']).rpartition('.')[2] == MpiiDataset.__name__
+    mpii = type_name(dataset) == MpiiDataset.__name__
     return _GET_DATA + (_GET_MPII if mpii else _GET_COCO)
 
 
@@ -274,7 +297,9 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         split: Name of its split, for the message.
 
     Raises:
-        DatasetError: If the numbers of keypoints differ.
+        DatasetError: If the numbers of keypoints differ, a sigma is not a positive number, or a
+            metric needs sigmas and there are none.
+        ConfigError: If `output_keypoint_indices` are not keypoints of the model.
     """
     num_keypoints = dataset.metainfo['num_keypoints']
     source = cfg[f'{split}_dataloader'].dataset
@@ -290,6 +315,8 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
                 'one), that describes these keypoints'
             )
+    check_sigma_values(dataset.metainfo, f'the metainfo of the {where}')
+    _check_metric_sigmas(cfg, dataset.metainfo, split, where)
     check_sigmas(cfg, num_keypoints, where)
     check_swaps(dataset.metainfo, where)
     head = cfg.model.get('head') or {}
@@ -298,12 +325,39 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
     decoder = head.get('decoder')
     if isinstance(decoder, dict) and decoder.get('heatmap_type') == 'combined':
         predicted //= 3  # a heatmap and two maps of offsets per keypoint
-    if isinstance(predicted, int) and predicted != num_keypoints:
+    if not isinstance(predicted, int):
+        return
+    option, value = f'model.head.{key}', str(num_keypoints)
+    # models of merged datasets return the keypoints of one of them
+    indices = (cfg.model.get('test_cfg') or {}).get('output_keypoint_indices')
+    if indices is not None and split != 'train':
+        option, value = 'model.test_cfg.output_keypoint_indices', f'those {num_keypoints} keypoints'
+        wrong = [index for index in indices if not 0 <= index < predicted]
+        if wrong:
+            raise ConfigError(
+                f'{option} contains {wrong[0]}: the model predicts {predicted} keypoints '
+                f'(model.head.{key}), which count from 0'
+            )
+        predicted = len(indices)
+    if predicted != num_keypoints:
         raise DatasetError(
-            f'the model predicts {predicted} keypoints (model.head), but '
-            f'{where} has {num_keypoints}: set --cfg-options '
-            f'model.head.{key}={num_keypoints}'
+            f'the model predicts {predicted} keypoints ({option}), but {where} has '
+            f'{num_keypoints}: set --cfg-options {option}={value}'
         )
+
+
+def _check_metric_sigmas(cfg: Config, metainfo: Mapping, split: str, where: str) -> None:
+    """Check that there are sigmas if the keypoints are compared by OKS."""
+    if split == 'train' or np.size(metainfo.get('sigmas', ())):
+        return
+    for metric in as_list(cfg.get(f'{split}_evaluator')):
+        kind = METRICS.get(metric['type'])
+        if isinstance(kind, type) and issubclass(kind, CocoMetric):
+            raise DatasetError(
+                f'the metainfo of the {where} has no sigmas, which {kind.__name__} needs '
+                f'({split}_evaluator): add them to the metainfo file (tools/make_dataset_info.py '
+                'writes one), or use PCKAccuracy, NME or EPE'
+            )
 
 
 def check_swaps(metainfo: Mapping, where: str) -> None:

@@ -27,18 +27,25 @@ def is_ensemble(cfg: Config) -> bool:
 
 
 def check_trainable(cfg: Config) -> None:
-    """Check that a model is not an ensemble, which cannot be trained.
+    """Check that a model is neither an ensemble nor ED-Pose, which cannot be trained.
 
     Args:
         cfg: Config of a training run.
 
     Raises:
-        ConfigError: If the model is an ensemble.
+        ConfigError: If the model is one of them.
     """
     if is_ensemble(cfg):
         raise ConfigError(
             f'{cfg.filename}: model.type is {cfg.model.type}, and an ensemble cannot be trained: '
             'train each member with its own config'
+        )
+    head = cfg.model.get('head')
+    kind = head.get('type') if isinstance(head, dict) else None
+    if getattr(kind, '__name__', kind) in ('EDPoseHead', 'mmpose.EDPoseHead'):
+        raise ConfigError(
+            f'{cfg.filename}: MMPose has no loss for EDPoseHead, so ED-Pose can only predict: '
+            'train another bottom-up model, such as RTMO'
         )
 
 

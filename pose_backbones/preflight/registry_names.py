@@ -19,7 +19,7 @@ from ..registry import (
 )
 
 
-def check_types(cfg: Config) -> None:
+def check_types(cfg: Config, trains: bool = True) -> None:
     """Check that all types in a config are registered.
 
     These are the types of the model and its codec, of datasets, samplers and metrics, and of the
@@ -27,6 +27,7 @@ def check_types(cfg: Config) -> None:
 
     Args:
         cfg: The config.
+        trains: Whether the run trains the model; otherwise, only the test data are checked.
 
     Raises:
         ConfigError: If a type is unknown. The message names the config entry and similar types.
@@ -43,10 +44,11 @@ def check_types(cfg: Config) -> None:
                     entry, f'{place}.init_cfg{index}', mmpose_registry.WEIGHT_INITIALIZERS
                 )
     head = cfg.model.get('head') or {}
-    for key in ('decoder', 'encoder'):
+    # The `decoder` and `encoder` of ED-Pose are parts of its transformer.
+    for key in ('data_decoder',) if 'data_decoder' in head else ('decoder', 'encoder'):
         if head.get(key):
             check_registered(head[key], f'model.head.{key}', mmpose_registry.KEYPOINT_CODECS)
-    for split in ('train', 'val', 'test'):
+    for split in ('train', 'val', 'test') if trains else ('test',):
         sampler = (cfg.get(f'{split}_dataloader') or {}).get('sampler')
         if sampler:
             check_registered(

@@ -50,11 +50,15 @@ _SIZE: _Rule = (
     ),
 )
 _POSITIVE: _Rule = ('a positive number', lambda value: _is_number(value) and value > 0)
-_SIGMA: _Rule = (
-    'a positive number, or one for each axis',
+_POSITIVES: _Rule = (
+    'a positive number, or one for each axis or channel',
     lambda value: all(
         map(_POSITIVE[1], value if isinstance(value, (list, tuple)) and value else [value])
     ),
+)
+_ODD: _Rule = (
+    'an odd integer of at least 1',
+    lambda value: _integer(1)[1](value) and value % 2 == 1,
 )
 _NUMBER: _Rule = ('a finite number', _is_number)
 _SHARE: _Rule = ('a number from 0 to 1', lambda value: _is_number(value) and 0 <= value <= 1)
@@ -71,6 +75,7 @@ _RULES: dict[str, _Rule] = {
     'model': _DICT,
     'work_dir': _TEXT,
     'load_from': _TEXT,
+    'log_level': _one_of('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET'),
     'resume': _one_of(True, False, 'auto'),
     'strict_load': _FLAG,
     'auto_scale_lr.base_batch_size': _integer(1),
@@ -84,8 +89,11 @@ _RULES: dict[str, _Rule] = {
     ),
     'codec.input_size': _SIZE,
     'codec.heatmap_size': _SIZE,
-    'codec.sigma': _SIGMA,
-    'model.head.decoder.sigma': _SIGMA,
+    'codec.sigma': _POSITIVES,
+    'model.head.decoder.sigma': _POSITIVES,
+    'codec.blur_kernel_size': _ODD,
+    'model.head.decoder.blur_kernel_size': _ODD,
+    'model.data_preprocessor.std': _POSITIVES,
     'model.head.out_channels': _integer(1),
     'model.train_cfg': _DICT,
     'model.test_cfg': _DICT,
@@ -139,7 +147,7 @@ def check_values(cfg: Config, trains: bool = True) -> None:
 
     Args:
         cfg: The config.
-        trains: Whether the run trains the model.
+        trains: Whether the run trains the model; otherwise, only the test data are checked.
 
     Raises:
         ConfigError: With the name of the entry, its value and what is expected.
@@ -152,7 +160,7 @@ def check_values(cfg: Config, trains: bool = True) -> None:
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if hook is not None:
             _check(f'default_hooks.{name}', hook, _DICT)
-    for split in ('train', 'val', 'test'):
+    for split in ('train', 'val', 'test') if trains else ('test',):
         loader = cfg.get(f'{split}_dataloader')
         for name, rule in _LOADER_RULES.items() if isinstance(loader, dict) else ():
             value = _find(loader, name)
@@ -160,7 +168,10 @@ def check_values(cfg: Config, trains: bool = True) -> None:
                 _check(f'{split}_dataloader.{name}', value, rule)
         for place, dataset in find_datasets(cfg, split):
             _check_rules(dataset, f'{place}.', _DATASET_RULES)
+            _check_channels(cfg, place, dataset)
         metrics = cfg.get(f'{split}_evaluator')
+        if isinstance(loader, dict) and metrics is not None and not metrics:
+            raise ConfigError(f'{split}_evaluator={metrics!r}: expected at least one metric')
         for number, metric in enumerate(as_list(metrics)):
             index = f'.{number}' if isinstance(metrics, (list, tuple)) else ''
             _check(f'{split}_evaluator{index}', metric, _DICT)
@@ -170,6 +181,7 @@ def check_values(cfg: Config, trains: bool = True) -> None:
                 f'{split}_dataloader.drop_last={loader["drop_last"]!r}: the last samples would not '
                 'be evaluated: set it to False'
             )
+    _check_sigma(cfg)
     if not trains:
         return
     _check_schedules(cfg)
@@ -177,6 +189,29 @@ def check_values(cfg: Config, trains: bool = True) -> None:
     if _find(cfg._cfg_dict, 'optim_wrapper.optimizer.lr') == 0:
         print_log(
             'optim_wrapper.optimizer.lr=0: the weights do not change', 'current', logging.WARNING
+        )
+
+
+def _check_channels(cfg: Config, place: str, dataset: Mapping) -> None:
+    """Check that images have as many channels as are normalized."""
+    mean = _find(cfg._cfg_dict, 'model.data_preprocessor.mean')
+    for number, step in enumerate(dataset.get('pipeline') or ()):
+        kind = isinstance(step, Mapping) and step.get('color_type')
+        if kind == 'grayscale' and isinstance(mean, (list, tuple)) and len(mean) == 3:
+            raise ConfigError(
+                f"{place}.pipeline.{number}.color_type='grayscale', but "
+                'model.data_preprocessor.mean has three values: expected '
+                "'color', which also reads grey images"
+            )
+
+
+def _check_sigma(cfg: Config) -> None:
+    """Check that the Gaussians of the targets are not larger than the heatmaps."""
+    size, sigma = (_find(cfg._cfg_dict, f'codec.{name}') for name in ('heatmap_size', 'sigma'))
+    if _is_number(sigma) and isinstance(size, (list, tuple)) and sigma > max(size):
+        raise ConfigError(
+            f'codec.sigma={sigma!r}: expected at most {max(size)}, the longer side of '
+            f'codec.heatmap_size, {tuple(size)}'
         )
 
 

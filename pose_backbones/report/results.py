@@ -88,7 +88,7 @@ def _read_run(sources: Sources) -> Run:
     if use_area is None:
         use_area = not crowd and all('area' in entry for entry in truth['annotations'])
     warnings = _check_truth(annotations, truth, len(sigmas), iou_type, use_area)
-    raise_errors(file, check_results(file, annotations, len(sigmas)))
+    warnings += raise_errors(file, check_results(file, annotations, len(sigmas)))
     results = file.content
     return Run(
         sources,

@@ -449,7 +449,8 @@ def valid_visibility(entry: dict) -> Fault | None:
 def in_pixels(entry: dict) -> Fault | None:
     """Check that coordinates are not relative to the size of the image."""
     points = entry['keypoints']
-    if any(points[2::3]) and max(points[0::3] + points[1::3]) <= 1:
+    coordinates = points[0::3] + points[1::3]
+    if any(points[2::3]) and max(coordinates) <= 1 and any(coordinates):
         return 'coordinates from 0 to 1', 'expected pixels'
     return None
 
@@ -494,7 +495,7 @@ def is_run_length(value: object) -> TypeGuard[dict]:
 
     Format: `size` is [height, width]. `counts` are the lengths of the runs of zeros and ones in
     turn, column by column, as a list or in COCO's text of five bits per character, where each
-    length after the third is relative to the one two before it.
+    length after the third is relative to the one two before it. xtcocotools stores them in 32 bits.
     """
     if not isinstance(value, dict):
         return False
@@ -511,7 +512,7 @@ def is_run_length(value: object) -> TypeGuard[dict]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 
 
 def _decode_runs(text: str) -> list[int] | None:

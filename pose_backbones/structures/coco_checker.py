@@ -39,6 +39,8 @@ from .coco import (
 from .coco_category import keypoint_category_ids
 from .plausibility import (
     FEWEST,
+    MANY_ENTRIES,
+    MANY_IMAGES,
     Entries,
     Sizes,
     filled_entries,
@@ -48,19 +50,20 @@ from .plausibility import (
     implausible_detections,
     implausible_objects,
     implausible_results,
+    mask_of_other_size,
     relative_boxes,
+    repeated_objects,
     unusual_detections,
+    unusual_results,
 )
 
 #: number of images whose headers are read by default
 SAMPLE = 50
-#: boxes and images that show that a file has another format
-_MANY_BOXES, _MANY_IMAGES = 20, 5
 #: share of the entries above which an implausible value is an error
 _FREQUENT = 0.5
 _SEGMENTATION = (
     'expected polygons, lists of x and y of at least three points, or a run-length encoding of '
-    'height * width pixels'
+    'height * width pixels, whose counts are whole numbers from 0 to 4294967295'
 )
 
 
@@ -160,6 +163,10 @@ def check_annotations(
     findings += _raise_frequent_warnings(
         find_faults('annotation', parts.objects, _valid_segmentation, is_error=False)
     )
+    sizes = image_sizes(parts.images)
+    findings += find_faults(
+        'annotation', parts.objects, lambda entry: mask_of_other_size(entry, sizes), is_error=False
+    )
     findings += _raise_frequent_warnings(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
     if not file.is_image_list and all(entry.get('iscrowd') for entry in labelled):
@@ -174,7 +181,10 @@ def check_annotations(
     if faults:
         labelled = [entry for entry in labelled if not any(check(entry) for check in checks)]
     findings += _raise_frequent_warnings(
-        list(implausible_objects(image_sizes(parts.images), labelled, use_area is not False))
+        list(implausible_objects(sizes, labelled, use_area is not False))
+    )
+    findings += repeated_objects(
+        [entry for entry in labelled if not has_fields('id', 'image_id')(entry)]
     )
     if folder is not None:
         findings += check_image_files(parts.images, folder, max_images)
@@ -231,14 +241,14 @@ def check_boxes(kind: str, entries: Entries, sizes: Sizes) -> list[Finding]:
 
     Returns:
         What more than half of the boxes, and at least five, have. It is an error if there are at
-        least `_MANY_BOXES` boxes in `_MANY_IMAGES` images, or if the boxes are below a pixel.
+        least `MANY_ENTRIES` boxes in `MANY_IMAGES` images, or if the boxes are below a pixel.
     """
     filled = filled_entries(entries)
     relative = _raise_frequent_warnings(relative_boxes(kind, filled))
     others = _raise_frequent_warnings(list(implausible_boxes(kind, sizes, filled)))
     found = [x for x in (*relative, *others) if x.is_error and x.count >= FEWEST]
     images = {entry['image_id'] for entry in entries.values()}
-    if len(entries) < _MANY_BOXES or len(images) < _MANY_IMAGES:
+    if len(entries) < MANY_ENTRIES or len(images) < MANY_IMAGES:
         for finding in others:
             finding.is_error = False
     return found
@@ -275,7 +285,13 @@ def check_results(
         *_references(annotations),
         *_categories(annotations),
     )
-    return findings + _raise_frequent_warnings(list(implausible_results(entries)))
+    findings += _raise_frequent_warnings(list(implausible_results(entries)))
+    findings += unusual_results(entries)
+    if entries and annotations is not None and not annotations.is_image_list:
+        images, people = (annotations.entries(name) for name in ('images', 'annotations'))
+        missing = images_without_detections(images, entries, people, 'result')
+        findings += [finding for finding in missing if finding.count > _FREQUENT * finding.total]
+    return findings
 
 
 def raise_errors(file: CocoFile, findings: Sequence[Finding]) -> list[Finding]:

@@ -5,6 +5,7 @@ from os import PathLike, fspath
 from xtcocotools.coco import COCO
 
 from .coco import CocoFile, is_polygon, is_run_length
+from .plausibility import Sizes, image_sizes, mask_of_other_size
 
 #: fields of a keypoint result that the evaluation uses. xtcocotools takes a result with a `caption`
 #: for one of another task, and computes the area from a `segmentation`.
@@ -61,8 +62,9 @@ def read_index(path: str) -> KeypointIndex:
     file = CocoFile(path)
     content = dict(file.content)
     if 'annotations' in content:
+        sizes = image_sizes(file.entries('images')) if 'images' in content else {}
         content['annotations'] = [
-            {'iscrowd': 0, **entry, 'segmentation': _valid_segmentation(entry)}
+            {'iscrowd': 0, **entry, 'segmentation': _valid_segmentation(entry, sizes)}
             for entry in file.entries('annotations')
             if entry.get('keypoints')
         ]
@@ -82,14 +84,14 @@ def make_index(content: dict, path: str) -> KeypointIndex:
     return index
 
 
-def _valid_segmentation(entry: dict) -> list | dict:
+def _valid_segmentation(entry: dict, sizes: Sizes) -> list | dict:
     """Return the polygons of an object that have at least three points, or its run-length encoding.
 
-    Without any valid one, it is an empty dict, which MMPose skips, whereas it raises for None and
-    lists that are empty.
+    A run-length encoding must have the size of the image. Without any valid one, it is an empty
+    dict, which MMPose skips, whereas it raises for None and lists that are empty.
     """
     value = entry.get('segmentation')
     if is_run_length(value):
-        return value
+        return value if mask_of_other_size(entry, sizes) is None else {}
     polygons = value if isinstance(value, list) else []
     return [polygon for polygon in polygons if is_polygon(polygon)] or {}

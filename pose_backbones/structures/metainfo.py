@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DatasetError, first_line
+from ..errors import DatasetError, first_line, shown
 from ..utils.files import atomic_write, check_regular_file, convert_write_errors
 from .coco_keypoints import KeypointFile, check_same_keypoints
 from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, without_side
@@ -43,7 +43,7 @@ def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict
         `keypoint_id2name`, `flip_indices`, `skeleton_links`, `sigmas`, and other entries.
 
     Raises:
-        DatasetError: If it is not valid metainfo.
+        DatasetError: If it is not valid metainfo, or has a sigma that is not a positive number.
     """
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
@@ -53,13 +53,39 @@ def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict
         if os.path.exists(source):
             check_regular_file(source, 'description')
         source = dict(from_file=os.fspath(source))
+    elif isinstance(source.get('from_file'), str):
+        name = f'metainfo {source["from_file"]}'
     try:
-        return parse_pose_metainfo(dict(source))
+        parsed = parse_pose_metainfo(dict(source))
     except Exception as error:  # a description is Python code, which may raise anything
         raise DatasetError(
             f'{name} is not a description of a dataset, such as '
             f'tools/make_dataset_info.py writes: {first_line(error)}'
         ) from error
+    check_sigma_values(parsed, name)
+    return parsed
+
+
+def check_sigma_values(metainfo: Mapping, where: str) -> None:
+    """Check that the sigmas are positive numbers, since OKS divides by their squares.
+
+    Args:
+        metainfo: Parsed metainfo. Without sigmas, it has none to check.
+        where: Name of the metainfo or its dataset, for the message.
+
+    Raises:
+        DatasetError: If one is not. The message contains its keypoint and value.
+    """
+    sigmas = np.asarray(metainfo.get('sigmas', ()), float)
+    wrong = np.flatnonzero(~(np.isfinite(sigmas) & (sigmas > 0)))
+    if len(wrong):
+        first = int(wrong[0])
+        keypoint = metainfo.get('keypoint_id2name', {}).get(first, first)
+        raise DatasetError(
+            f'{where}: the sigma of the keypoint {shown(keypoint)} is {sigmas[first]:g} '
+            f'({len(wrong)} of {len(sigmas)} sigmas are wrong): expected a positive number, the '
+            'standard deviation of its labels over the square root of the area of the object'
+        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +134,8 @@ def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma
         Name → sigma, for keypoints that have labels in both sets on at least ten objects.
 
     Raises:
-        DatasetError: If the keypoints differ, or fewer than ten ids are in both files.
+        DatasetError: If the keypoints differ, fewer than ten ids are in both files, or a keypoint
+            has identical labels in both.
     """
     check_same_keypoints(first, second)
     others = {entry['id']: entry for entry in second.objects}
@@ -125,7 +152,7 @@ def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma
     areas = np.array([[entry['area']] for entry in common], float)
     squares = ((a - b)[..., :2] ** 2).sum(2) / 2 / areas
     in_both = (a[..., 2] > 0) & (b[..., 2] > 0)
-    return {
+    sigmas = {
         name: Sigma(
             round(float(np.sqrt(squares[in_both[:, k], k].mean())), 4),
             f'measured on {in_both[:, k].sum()} objects',
@@ -133,9 +160,23 @@ def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma
         for k, name in enumerate(first.names)
         if in_both[:, k].sum() >= _FEWEST
     }
+    identical = [name for name, sigma in sigmas.items() if not sigma.value]
+    if identical:
+        raise DatasetError(
+            f'the labels of the keypoint {shown(identical[0])} are identical in {first.path} and '
+            f'{second.path}, so its sigma would be 0 ({len(identical)} of {len(first.names)} '
+            'keypoints are like this): expected labels of a second annotator'
+        )
+    return sigmas
 
 
-def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, Sigma]) -> None:
+def write_metainfo(
+    out: str,
+    name: str,
+    source: KeypointFile,
+    sigmas: dict[str, Sigma],
+    pairs: Mapping[str, str] | None = None,
+) -> None:
     """Write dataset metainfo for MMPose.
 
     Args:
@@ -143,14 +184,16 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
         name: Name of the dataset.
         source: Annotations with the keypoints of the dataset.
         sigmas: Name → sigma, for every keypoint.
+        pairs: Name → name of the mirrored keypoint. Default: recognized by the names.
 
     Raises:
         WorkDirError: If the file cannot be written.
     """
-    names, pairs = source.names, find_pairs(source.names)
+    names = source.names
+    pairs = find_pairs(names) if pairs is None else pairs
     sides = find_sides(names)
     lines = [
-        f'# Keypoints of {_in_comment(name)}, by tools/make_dataset_info.py; can be edited.',
+        f'# Keypoints of {_in_comment(name)}; can be edited.',
         '# swap: the keypoint that it is exchanged with when an image is flipped.',
         "# type: 'upper' or 'lower', the halves for RandomHalfBody.",
         'dataset_info = dict(',

@@ -19,6 +19,7 @@ from .coco import (
     filled_box,
     find_faults,
     has_fields,
+    is_run_length,
 )
 
 #: index in the file → annotation or detection
@@ -35,6 +36,8 @@ _MARGIN = 0.05
 #: largest sum of a coordinate and a side of boxes in percent, and size of images in which boxes in
 #: pixels have larger ones
 _MOST_PERCENT, _LARGE_IMAGE = 105, 200
+#: numbers of entries and images that show properties of a file
+MANY_ENTRIES, MANY_IMAGES = 20, 5
 FEWEST = 5  # entries, for findings about the format of the whole file
 _LEAST_IOU = 0.2  # that of a box whose center is used as its corner is 1/7
 
@@ -75,6 +78,9 @@ def implausible_objects(sizes: Sizes, objects: Sequence[dict], use_area: bool) -
             f'{expected_value("bbox")}, around the object',
         )
 
+    def beyond(entry: dict) -> Fault | None:
+        return _far_outside(entry, sizes)
+
     def area(entry: dict) -> Fault | None:
         value, box = entry.get('area'), entry['bbox'][2] * entry['bbox'][3]
         if value is None or max(1, _LEAST_AREA * box) <= value <= 2 * box + 1:
@@ -90,9 +96,58 @@ def implausible_objects(sizes: Sizes, objects: Sequence[dict], use_area: bool) -
     yield from find_faults(
         'annotation', filled, lambda entry: _mostly_outside(entry, sizes), is_error=False
     )
-    yield from find_faults('annotation', filled, around_keypoints, is_error=False)
+    # The checks of single entries are slow.
+    suspects = {index: filled[index] for index in _suspicious_keypoints(filled, sizes)}
+    checks = around_keypoints, _at_origin, beyond
+    for finding in find_faults('annotation', suspects, *checks, is_error=False):
+        finding.total = len(filled)
+        yield finding
     if use_area:
         yield from find_faults('annotation', filled, area, is_error=False)
+
+
+def repeated_objects(objects: Sequence[dict]) -> list[Finding]:
+    """Find annotations with the image, bounding box and keypoints of an earlier one.
+
+    Args:
+        objects: Annotations with valid fields.
+    """
+    of_box: dict[tuple, list[dict]] = defaultdict(list)
+
+    def once(entry: dict) -> Fault | None:
+        key = (entry['image_id'], *entry['bbox'])
+        others = of_box[key]
+        for other in others:
+            if other['keypoints'] == entry['keypoints']:
+                return (
+                    f'the image, bbox and keypoints of annotation {shown(other["id"])}',
+                    'expected one annotation for each person; of two that are equal, one counts as '
+                    'missed',
+                )
+        others.append(entry)
+        return None
+
+    return find_faults('annotation', objects, once, is_error=False)
+
+
+def mask_of_other_size(entry: dict, sizes: Sizes) -> Fault | None:
+    """Check that a run-length encoding has the size of the image; others are not used.
+
+    Args:
+        entry: An annotation, whose fields need not be valid.
+        sizes: Sizes of the images.
+    """
+    mask = entry.get('segmentation')
+    if not isinstance(mask, dict):
+        return None
+    size = _image_size(entry, sizes)
+    if size is None or not is_run_length(mask) or tuple(mask['size']) == size[::-1]:
+        return None
+    height, width = mask['size']
+    return (
+        f'a segmentation of {width} x {height} pixels, in an image of {size[0]} x {size[1]} pixels',
+        'expected a mask whose size is [height, width] of the image; others are not used',
+    )
 
 
 def relative_boxes(kind: str, filled: Entries) -> list[Finding]:
@@ -166,6 +221,7 @@ def unusual_detections(
         is_error=False,
     )
     yield from _centers(sizes, filled)
+    yield from equal_scores('detection', detections)
 
 
 def implausible_results(results: Sequence[dict]) -> Iterator[Finding]:
@@ -190,15 +246,71 @@ def implausible_results(results: Sequence[dict]) -> Iterator[Finding]:
     yield from _frequent(find_faults('result', results, in_pixels, is_error=False))
 
 
+def unusual_results(results: Sequence[dict]) -> Iterator[Finding]:
+    """Find results that are in the file twice, and that all have the same score.
+
+    Args:
+        results: Keypoint results, whose fields need not be valid.
+    """
+    of_image: dict[tuple, list[list]] = defaultdict(list)
+
+    def once(entry: dict) -> Fault | None:
+        image_id, points = entry.get('image_id'), entry.get('keypoints')
+        if not isinstance(image_id, (int, str)) or not isinstance(points, list):
+            return None
+        if not are_numbers(points) or not any(points):
+            return None
+        key = (image_id, *points[:4])
+        others = of_image[key]
+        if points in others:
+            return (
+                'the image and keypoints of an earlier result',
+                'expected one result for each person; of two that are equal, one counts as wrong',
+            )
+        others.append(points)
+        return None
+
+    yield from find_faults('result', results, once, is_error=False)
+    yield from equal_scores('result', results)
+
+
+def equal_scores(kind: str, entries: Sequence[dict]) -> list[Finding]:
+    """Find that all scores are equal, in a file of several images.
+
+    Scores of detections are multiplied by those of the keypoints. Therefore, only scores of 0 are
+    found: boxes of annotations often have scores of 1.
+
+    Args:
+        kind: `'detection'` or `'result'`.
+        entries: Entries whose fields need not be valid.
+    """
+    if len(entries) < MANY_ENTRIES or has_fields('score')(entries[0]) is not None:
+        return []
+    score = entries[0]['score']
+    if (kind == 'detection' and score) or any(entry.get('score') != score for entry in entries):
+        return []
+    if len({shown(entry.get('image_id')) for entry in entries}) < MANY_IMAGES:
+        return []
+    finding = Finding(
+        'file', 'expected different scores: AP depends on the order of the scores', 1, False
+    )
+    finding.add(f'all {len(entries)} {kind}s have the score {shown(score)}')
+    return [finding]
+
+
 def images_without_detections(
-    images: Sequence[dict], detections: Sequence[dict], annotations: Sequence[dict]
+    images: Sequence[dict],
+    detections: Sequence[dict],
+    annotations: Sequence[dict],
+    kind: str = 'detection',
 ) -> list[Finding]:
     """Find images with labelled people, but without a detection.
 
     Args:
         images: The images.
-        detections: Detections, whose fields need not be valid.
+        detections: Detections or results, whose fields need not be valid.
         annotations: Annotations of the images, whose fields need not be valid.
+        kind: `'detection'` or `'result'`.
     """
     detected = {shown(entry.get('image_id')) for entry in detections}
     labelled = {
@@ -208,11 +320,11 @@ def images_without_detections(
     }
 
     def has_detections(image: dict) -> Fault | None:
-        if shown(image['id']) in detected:
+        if shown(image.get('id')) in detected:
             return None
         return (
-            'annotated people but no detection',
-            'expected detections of all images; the people in the others count as missed',
+            f'annotated people but no {kind}',
+            f'expected {kind}s of all images; the people in the others count as missed',
         )
 
     entries = [image for image in images if shown(image.get('id')) in labelled]
@@ -271,6 +383,63 @@ def _mostly_outside(entry: dict, sizes: Sizes) -> Fault | None:
         f'{size[0]} x {size[1]} pixels',
         expected_value('bbox'),
     )
+
+
+def _suspicious_keypoints(objects: Sequence[dict], sizes: Sizes) -> list[int]:
+    """Return the indices of objects whose labelled keypoints need the checks of single entries.
+
+    Their keypoints are outside the bounding box, at (0, 0), or far outside of the image.
+
+    Args:
+        objects: Annotations with valid fields, and an area of the box.
+        sizes: Sizes of the images.
+    """
+    if not objects:
+        return []
+    points = np.array([entry['keypoints'] for entry in objects], float)
+    points = points.reshape(len(objects), -1, 3)
+    boxes = np.array([entry['bbox'] for entry in objects], float)[:, None]
+    limits = np.array([_image_size(entry, sizes) or (np.inf, np.inf) for entry in objects])
+    xy, labelled, limits = points[..., :2], points[..., 2] > 0, limits[:, None]
+    corner, side = boxes[..., :2], boxes[..., 2:]
+    inside = ((xy >= corner) & (xy <= corner + side)).all(2)
+    wrong = (xy == 0).all(2) | (xy < -limits).any(2) | (xy > 2 * limits).any(2)
+    suspicious = (wrong & labelled).any(1)
+    suspicious |= (inside & labelled).sum(1) < _LEAST_INSIDE * labelled.sum(1)
+    return np.flatnonzero(suspicious).tolist()
+
+
+def _at_origin(entry: dict) -> Fault | None:
+    """Check that keypoints without coordinates are not labelled."""
+    points = entry['keypoints']
+    count = sum(
+        not x and not y and label > 0
+        for x, y, label in zip(points[0::3], points[1::3], points[2::3], strict=True)
+    )
+    if not count:
+        return None
+    return (
+        f'{count} labelled keypoint{"s" * (count != 1)} at (0, 0)',
+        'expected the visibility 0 for keypoints without coordinates',
+    )
+
+
+def _far_outside(entry: dict, sizes: Sizes) -> Fault | None:
+    """Check that no labelled keypoint is further from the image than its width or height."""
+    size, points = _image_size(entry, sizes), entry['keypoints']
+    if size is None or all(
+        -side <= min(values) and max(values) <= 2 * side
+        for side, values in zip(size, (points[0::3], points[1::3]), strict=True)
+    ):
+        return None
+    for place in zip(points[0::3], points[1::3], points[2::3], strict=True):
+        if place[2] and not all(-side <= x <= 2 * side for side, x in zip(size, place)):
+            return (
+                f'a labelled keypoint at ({shown(place[0])}, {shown(place[1])}), in an image of '
+                f'{size[0]} x {size[1]} pixels',
+                'expected x and y in pixels, in the image or close to it',
+            )
+    return None
 
 
 def _overlap(start: float, length: float, size: float) -> float:

@@ -1,7 +1,11 @@
 """Check argument types and ranges, with the name and the value in the error message."""
 
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
+
+from ..errors import ConfigError
 
 
 def check_flag(name: str, value: bool) -> None:
@@ -134,3 +138,18 @@ def _is_int(value) -> bool:
 
 def _is_sequence(value) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def check_display(option: str, instead: str) -> None:
+    """Check that windows can be shown; without a display, OpenCV ends the process.
+
+    Args:
+        option: Name of the option that shows windows, for the message.
+        instead: Option that saves the images.
+
+    Raises:
+        ConfigError: If the process has no display, as on a server.
+    """
+    names = ('DISPLAY', 'WAYLAND_DISPLAY', 'QT_QPA_PLATFORM')
+    if sys.platform == 'linux' and not any(os.environ.get(name) for name in names):
+        raise ConfigError(f'{option}: there is no display (DISPLAY is not set): use {instead}')

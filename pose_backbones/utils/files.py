@@ -9,17 +9,20 @@
 
 import errno
 import os
+import random
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike, fspath
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from ..errors import DatasetError, PoseBackbonesError, WorkDirError
 
+_Result = TypeVar('_Result')
 #: maximum size in bytes of a file that is read as text
 MAX_TEXT = 2 << 30
 #: first bytes of files that are not text in UTF-8 → their kind
@@ -34,6 +37,8 @@ _SIGNATURES = {
 #: directory
 PROBE_FILE = 'write-test'
 _INVALID_NAME = 'its name is not a valid file name'
+#: how often `write_to_folder` creates a directory that other processes remove
+_MAX_ATTEMPTS = 20
 _MAX_NAME = 255  # bytes of a file name
 _MAX_STEM = 240  # bytes of a file name to which the suffix of a temporary file can be added
 #: names of the temporary files of `atomic_write` and `VideoWriter`
@@ -303,9 +308,24 @@ def check_writable_dir(path: Path, option: str) -> None:
     """
     with convert_write_errors(path, option):
         _check_name(path)
-        if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
-            raise WorkDirError(f'{option} {path} is a file: expected a directory')
+        check_is_dir(path, option)
         _try_to_write(path / PROBE_FILE)
+
+
+def check_is_dir(path: Path, option: str) -> None:
+    """Check that a path is a directory or does not exist.
+
+    Args:
+        path, option: See `check_writable_file`.
+
+    Raises:
+        WorkDirError: If it is a file.
+        OSError: If it cannot be read, such as a link to itself.
+    """
+    # a file in place of a parent: `make_folder` names it
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise WorkDirError(f'{option} {path} is a file: expected a directory')
 
 
 def _check_name(path: Path) -> None:
@@ -320,14 +340,48 @@ def _check_name(path: Path) -> None:
 
 def _try_to_write(path: Path) -> None:
     """Write and remove a temporary file in the directory of `path`."""
-    draft, created = _draft(path), make_folder(path.parent)
+    draft = _draft(path)
+    created: list[Path] = []
     try:
         # On some file systems, only writing data fails if the disk is full.
-        draft.write_bytes(bytes(64))
+        write_to_folder(path.parent, lambda: draft.write_bytes(bytes(64)), created)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         remove_empty(created)
+
+
+def write_to_folder(
+    path: Path, write: Callable[[], _Result], created: list[Path] | None = None
+) -> _Result:
+    """Create a directory and its parents, and write the first file or directory to it.
+
+    Another process that created the directory may remove it while it is empty, as
+    `check_writable_dir` does. It is then created again.
+
+    Args:
+        path: The directory, which may exist.
+        write: Function that writes to the directory.
+        created: The directories that were created are appended, for `remove_empty`.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        OSError: If the directory cannot be created or written.
+    """
+    attempts = 0
+    while True:
+        try:
+            folders = make_folder(path)
+            if created is not None:
+                created.extend(folders)
+            return write()
+        except FileNotFoundError:
+            attempts += 1
+            if attempts == _MAX_ATTEMPTS:
+                raise
+            time.sleep(random.uniform(0, 0.01))  # the other process may try again, too
 
 
 def make_folder(path: Path) -> list[Path]:
@@ -349,6 +403,8 @@ def make_folder(path: Path) -> list[Path]:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         file = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+        if file.is_dir():  # another process has removed the directory meanwhile
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
         raise OSError(errno.ENOTDIR, f'{file} is not a directory') from error
     except FileNotFoundError as error:  # in /proc and similar file systems
         raise OSError(errno.ENOENT, f'cannot create a directory in {path.parent}') from error
@@ -433,15 +489,35 @@ def draft_folder(path: Path) -> Iterator[Path]:
         The temporary directory. Its name ends with `DRAFT`.
     """
     draft = path.with_name(f'{path.name}.{os.getpid()}{DRAFT}')
-    created = make_folder(draft.parent)
+    created: list[Path] = []
     _draft_folders.append(draft)
     try:
-        draft.mkdir()
+        write_to_folder(draft.parent, draft.mkdir, created)
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         remove_empty(created)
         _draft_folders.remove(draft)
+
+
+def rename_draft(draft: Path, path: Path, taken: WorkDirError) -> None:
+    """Rename the temporary directory of `draft_folder` to its final name.
+
+    Args:
+        draft: The temporary directory.
+        path: The directory to create.
+        taken: The error to raise if another process has created it meanwhile.
+
+    Raises:
+        WorkDirError: `taken`.
+        OSError: If the directory cannot be renamed for another reason.
+    """
+    try:
+        draft.rename(path)
+    except OSError as error:
+        if path.exists():
+            raise taken from error
+        raise
 
 
 def remove_draft_folders() -> None:

@@ -88,6 +88,13 @@ _SCAN, _END = b'\xff\xda', b'\xff\xd9'
 _TAIL = 1 << 16  # bytes in which the mark for the end of an image is, since data may follow it
 
 
+# Pillow reads .heic only with its plug-in; otherwise such files are reported as unreadable.
+IMAGE_SUFFIXES = frozenset(
+    '.avif .bmp .dib .gif .heic .heif .jfif .jpe .jpeg .jpg .jp2 .pbm .pgm '
+    '.png .pnm .ppm .tif .tiff .webp'.split()
+)
+
+
 class NoImageError(ImageError):
     """A file is not in a supported raster format."""
 

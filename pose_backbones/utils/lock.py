@@ -1,19 +1,23 @@
-"""Lock a work directory, so that only one run writes to it."""
+"""Lock a work directory or a file, so that only one run writes to it."""
 
 import errno
 import logging
+import math
 import os
 import socket
 import stat
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 from ..errors import WorkDirError
-from .files import convert_write_errors, os_error_reason
+from .files import check_is_dir, convert_write_errors, os_error_reason, write_to_folder
 
 try:
     import fcntl
@@ -26,6 +30,8 @@ LOCK = '.lock'
 _TIMEOUT = 3.0
 #: flags that are not defined on all systems
 _NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
+#: locks of `lock_file` for the threads of this process, which a POSIX lock does not exclude
+_THREADS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 _PREFIX = b'process '  # the content of a lock file starts with it
 #: errors of `lockf` if another process holds the lock
 _HELD = (errno.EACCES, errno.EAGAIN)
@@ -48,24 +54,51 @@ def lock_directory(folder: str | Path, option: str = '--work-dir') -> Iterator[N
             directory cannot be written.
     """
     path = Path(folder, LOCK)
-    if path.parent.exists() and not path.parent.is_dir():
-        raise WorkDirError(f'{option}: {folder} is a file, not a folder')
-    handle = _acquire(path, option)
-    try:
+    with convert_write_errors(path.parent, option):
+        check_is_dir(path.parent, option)
+    hint = f'choose another {option}'
+    with _hold(path, option, hint):
         yield
+
+
+@contextmanager
+def lock_file(path: Path, hint: str) -> Iterator[bool]:
+    """Hold a lock on a file; wait while another process or thread holds it.
+
+    The lock is that of `lock_directory`.
+
+    Args:
+        path: The lock file, which is created, also its directory, and removed.
+        hint: What the user can do if it cannot be written, for the error message.
+
+    Yields:
+        Whether the file is locked; False if the file system does not support locks.
+
+    Raises:
+        WorkDirError: If the lock file cannot be written.
+    """
+    with _THREADS[path], _hold(path, '', hint, math.inf) as handle:
+        yield handle is not None
+
+
+@contextmanager
+def _hold(path: Path, option: str, hint: str, timeout: float = _TIMEOUT) -> Iterator[int | None]:
+    handle = _acquire(path, option, hint, timeout)
+    try:
+        yield handle
     finally:
         if handle is not None:
             path.unlink(missing_ok=True)
             os.close(handle)
 
 
-def _acquire(path: Path, option: str) -> int | None:
+def _acquire(path: Path, option: str, hint: str, timeout: float) -> int | None:
     """Return the locked file; None if the file system does not support locks."""
-    deadline = time.monotonic() + _TIMEOUT
+    deadline = time.monotonic() + timeout
+    is_waiting = False
     while True:
-        with convert_write_errors(path.parent, option, f'. Choose another {option}'):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = _open(path)
+        with convert_write_errors(path.parent, option, f'. {hint[0].upper()}{hint[1:]}'):
+            handle = write_to_folder(path.parent, partial(_open, path))
         try:
             if fcntl is None:
                 raise OSError(errno.ENOLCK, 'this system does not support file locks')
@@ -84,8 +117,11 @@ def _acquire(path: Path, option: str) -> int | None:
             if time.monotonic() > deadline:
                 raise WorkDirError(
                     f'another run is writing to {path.parent}{holder and f" ({holder})"}: wait '
-                    f'until it has ended, stop it, or choose another {option}'
+                    f'until it has ended, stop it, or {hint}'
                 ) from error
+            if timeout == math.inf and not is_waiting:
+                print_log(f'waiting for {holder or "another process"}: {path}', 'current')
+                is_waiting = True
             time.sleep(0.1)
             continue
         if _has_path(handle, path):
@@ -96,8 +132,7 @@ def _acquire(path: Path, option: str) -> int | None:
         f'{time.strftime("%Y-%m-%d %H:%M:%S")}'
     )
     try:
-        hint = f'. Free some space, or choose another {option}'
-        with convert_write_errors(path.parent, option, hint):
+        with convert_write_errors(path.parent, option, f'. Free some space, or {hint}'):
             os.ftruncate(handle, 0)
             os.pwrite(handle, holder.encode(), 0)
     except WorkDirError:

@@ -15,6 +15,8 @@ DETECTORS = {
     f'rtmdet-{size}': f'mmdet::rtmdet/rtmdet_{size}_8xb32-300e_coco.py'
     for size in ('tiny', 's', 'm', 'l')
 }
+#: first part of the names of torchvision's detectors
+TORCHVISION = 'torchvision::'
 #: output files of inference: COCO results, one row per person, and what is finished
 PREDICTIONS = 'predictions.json'
 TABLE = 'predictions.csv'

@@ -1,13 +1,16 @@
 """Read the metafiles of the models, `configs/<family>/metafile.yml`, in OpenMMLab's format.
 
-The files have these keys in addition to that format. A model has `Log`, `Licence` (of its weights
-and of the pretrained backbone), `Upstream` (parameters and FLOPs that the sources state, and their
+The files have these keys in addition to that format. `Weights` may be a list of URLs of the same
+file, which are tried in this order (OpenMMLab's tools read only a single URL), and `Weights SHA256`
+is the SHA-256 of the file. A model has `Log`, `Licence` (of its weights and of the pretrained
+backbone), `Upstream` (parameters and FLOPs that the sources state, and their
 URLs), `Explanation` (why these differ from the measured values), `Notes` and `Alternatives` (other
 releases of the same model). A collection has `Backbone` (the source file), `Description`, `Notes`
 and `Upstream Results` (results that the source states for configs without released weights, by name
 of the config, split and metric).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +20,14 @@ import yaml
 
 from ..configs import config_folder
 from ..errors import ConfigError, list_names, shorten, shown
+from ..utils.release import Release
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')
 _ALLOWED = (
     *_REQUIRED,
     'Results',
     'Weights',
+    'Weights SHA256',
     'Log',
     'Licence',
     'Upstream',
@@ -39,7 +44,7 @@ _TYPES: dict[str, type] = {
     'Config': str,
     'Metadata': dict,
     'Results': list,
-    'Weights': str,
+    'Weights SHA256': str,
     'Log': str,
     'Licence': dict,
     'Upstream': dict,
@@ -56,6 +61,8 @@ _TYPES: dict[str, type] = {
     'Metrics': dict,
 }
 _MAX_REASON = 300  # characters of PyYAML's message
+_SCHEMES = ('https://', 'http://', 'hf://')
+_SHA256 = re.compile('[0-9a-f]{64}')
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Model:
             `flops`.
         task: Task, such as `'Body 2D Keypoint'`; None if there are no results.
         metrics: Metric → value, as stated upstream; empty if there are no results.
-        weights: URL of a pose checkpoint, or None.
+        release: URLs and SHA-256 of a pose checkpoint, or None.
         log: URL of the training log, or None.
         licence: Licences of `'Weights'` and `'Backbone'` (the pretrained ImageNet weights), if
             there are such weights.
@@ -101,7 +108,7 @@ class Model:
     attention_flops: int = 0
     task: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    weights: str | None = None
+    release: Release | None = None
     log: str | None = None
     licence: Mapping[str, str] = field(default_factory=dict)
     upstream: Mapping[str, str] = field(default_factory=dict)
@@ -109,6 +116,11 @@ class Model:
     explanation: str = ''
     notes: tuple[str, ...] = ()
     alternatives: tuple[Mapping, ...] = ()
+
+    @property
+    def weights(self) -> str | None:
+        """First URL of the pose checkpoint, or None."""
+        return self.release.urls[0] if self.release else None
 
     @property
     def total_flops(self) -> int:
@@ -220,7 +232,7 @@ def _model(entry: Mapping, family: str, path: Path, stated: Mapping[str, Mapping
         attention_flops=metadata.get('Attention FLOPs') or 0,
         task=result.get('Task'),
         metrics=result.get('Metrics') or {},
-        weights=entry.get('Weights'),
+        release=_release(entry, place),
         log=entry.get('Log'),
         licence=entry.get('Licence') or {},
         upstream=entry.get('Upstream') or {},
@@ -229,6 +241,28 @@ def _model(entry: Mapping, family: str, path: Path, stated: Mapping[str, Mapping
         notes=tuple(entry.get('Notes') or ()),
         alternatives=tuple(entry.get('Alternatives') or ()),
     )
+
+
+def _release(entry: Mapping, place: str) -> Release | None:
+    """Return the URLs and the SHA-256 of the weights of an entry, and check them."""
+    value, digits = entry.get('Weights'), entry.get('Weights SHA256')
+    if value is None:
+        if digits is not None:
+            raise ConfigError(f'{place}: Weights SHA256 without Weights')
+        return None
+    urls = tuple(value) if isinstance(value, list) else (value,)
+    valid = bool(urls) and all(isinstance(url, str) and url.startswith(_SCHEMES) for url in urls)
+    if not valid or len(set(urls)) < len(urls):
+        raise ConfigError(
+            f'{place}: Weights is {shown(value)}: expected a URL with {", ".join(_SCHEMES)}, or a '
+            'list of different ones'
+        )
+    if digits is not None and not _SHA256.fullmatch(digits):
+        raise ConfigError(
+            f'{place}: Weights SHA256 is {shown(digits)}: expected 64 hexadecimal digits in lower '
+            'case'
+        )
+    return Release(urls, digits)
 
 
 def read_families(folder: Path | None = None) -> list[Family]:

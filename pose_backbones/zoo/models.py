@@ -1,118 +1,71 @@
-"""List the models of the zoo, load their configs, and build them by name."""
+"""Build models by name, or from a config."""
 
 import logging
-from fnmatch import fnmatchcase
 from inspect import signature
+from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, revert_sync_batchnorm
+from mmengine.registry import init_default_scope
 
 from ..checkpoints.loading import get_metainfo, get_weights, load_weights, read_checkpoint
-from ..configs import building, config_folder, load_config
-from ..errors import CheckpointError, ConfigError, closest, shown
+from ..configs import building, load_config
+from ..errors import CheckpointError, ConfigError, closest
 from ..registry import class_attribute
-from .metafile import read_models
+from .metainfo import config_metainfo
+from .names import MMPOSE, OWN, Entry, find_model, list_models
+from .releases import list_releases
 
 #: prefixes of the layer with one output channel per keypoint, in MMPose 1.x and 0.x
 _FINAL_LAYERS = ('head.final_layer.', 'keypoint_head.final_layer.')
 
-
-def list_models(pattern: str | None = None) -> list[str]:
-    """Return the names of the models that the package has configs for.
-
-    Args:
-        pattern: Shell-style pattern such as `'*uniformer*256x192'`. Default: all models.
-
-    Returns:
-        The sorted names. The name of a model is that of its config without `.py`.
-    """
-    names = sorted(_config_files())
-    if pattern is None:
-        return names
-    return [name for name in names if fnmatchcase(name, pattern)]
-
-
-def find_name(text: str) -> str:
-    """Return the full name of a model.
-
-    Args:
-        text: The name, or some of its parts in the same order, such as `moganet-s_coco-256x192`
-            for `td-hm_moganet-s_8xb32-210e_coco-256x192`.
-
-    Returns:
-        The full name.
-
-    Raises:
-        ConfigError: If no model or several models match. The message lists similar names.
-    """
-    names = list_models()
-    if text in names:
-        return text
-    parts = text.split('_')
-    matches = [name for name in names if _has_parts(name.split('_'), parts)]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise ConfigError(
-            f'model {text!r} is ambiguous: expected the full name, '
-            f'{", ".join(matches[:-1])} or {matches[-1]}'
-        )
-    raise ConfigError(
-        f'unknown model {shown(text)}: expected the path of a config, or one of the {len(names)} '
-        f'names of pose_backbones.list_models(){closest(text, names)}'
-    )
-
-
-def _has_parts(name: list[str], parts: list[str]) -> bool:
-    """Return whether the name contains the parts in this order."""
-    rest = iter(name)
-    return all(part in rest for part in parts)
-
-
-def _config_files() -> dict:
-    """Return name → path of all configs except base configs."""
-    return {
-        path.stem: path for path in config_folder().glob('*/*.py') if path.parent.name != '_base_'
-    }
-
-
-def get_config(name: str) -> Config:
-    """Load the config of a model.
-
-    Args:
-        name: One of `list_models()`.
-
-    Returns:
-        A new config, which the caller may change.
-
-    Raises:
-        ConfigError: If the name is unknown. The message lists similar names.
-    """
-    files = _config_files()
-    if name not in files:
-        raise ConfigError(
-            f'unknown model {shown(name)}: expected one of the {len(files)} names of '
-            f'pose_backbones.list_models(){closest(str(name), sorted(files))}'
-        )
-    return load_config(str(files[name]))
+#: parameters of heads with the number of keypoints: of top-down ones, of those that predict
+#: coordinates, and of HRCoMer
+_NUM_KEYPOINTS = ('out_channels', 'num_joints', 'num_keypoints')
 
 
 def without_weights(cfg: Config) -> Config:
-    """Disable the pretrained weights of the backbone in a config, in place.
+    """Disable the pretrained weights in the config of a model, in place.
 
     Args:
         cfg: The config of a model.
 
     Returns:
         The same config.
+
+    Raises:
+        ConfigError: If it is not the config of a pose estimator.
     """
-    backbone = cfg.model.backbone
+    backbone = cfg.model.get('backbone')
+    if backbone is None:
+        raise ConfigError(
+            f'{cfg.filename or "the config"} has no model.backbone: expected the config of a pose '
+            f'estimator{_distilled(cfg)}'
+        )
     backbone.init_cfg = None
+    _remove_pretrained(cfg.model)  # MotionBERT and DEKR have some outside of the backbone
     changes = class_attribute(backbone, 'without_pretrained', {})
     backbone.update({name: value for name, value in changes.items() if name in backbone})
     return cfg
+
+
+def _remove_pretrained(part: dict) -> None:
+    """Remove the entries `init_cfg` with pretrained weights from a config and the configs in it."""
+    init = part.get('init_cfg')
+    if isinstance(init, dict) and init.get('type') == 'Pretrained':
+        part['init_cfg'] = None
+    for value in part.values():
+        if isinstance(value, dict):
+            _remove_pretrained(value)
+
+
+def _distilled(cfg: Config) -> str:
+    """Return which config a config of a distillation is for, for the end of a message."""
+    student = cfg.model.get('student_cfg')
+    return f', such as that of the student, {student}' if student else ''
 
 
 def build(
@@ -125,10 +78,11 @@ def build(
     functions.
 
     Args:
-        name: One of `list_models()`.
-        num_keypoints: Number of keypoints to predict. Default: as in the config. If it differs from
-            the config and the checkpoint does not describe its keypoints, the keypoints have no
-            names, and flip testing is disabled because the flip pairs are unknown.
+        name: One of `list_models()`, or another name of a model, see `zoo.find_model`.
+        num_keypoints: Number of keypoints to predict, for top-down models and HRCoMer. Default: as
+            in the config. If it differs from the config and the checkpoint does not describe its
+            keypoints, the keypoints have no names, and flip testing is disabled because the flip
+            pairs are unknown.
         pretrained: False for initial weights; True for the released weights, which are downloaded
             once; or the path or URL of a checkpoint in any supported format. Weights are loaded
             strictly. If the checkpoint has another number of keypoints than `num_keypoints`, the
@@ -138,22 +92,24 @@ def build(
         The pose estimator.
 
     Raises:
-        ConfigError: If the name is unknown. The message lists similar names.
+        ConfigError: If the name is unknown or ambiguous (the message lists similar names), or
+            `num_keypoints` is not supported.
         ValueError: If `num_keypoints` is less than 1.
         TypeError: If `num_keypoints` or `pretrained` has another type.
         CheckpointError: If the model has no released weights, or the weights cannot be downloaded
             or do not match the model.
     """
-    cfg = without_weights(get_config(name))
-    source = _source(name, pretrained)
+    entry = find_model(name)
+    cfg = load_config(str(entry.config))
+    source = _source(entry, pretrained)
+    if entry.source == MMPOSE and num_keypoints is None:
+        return build_config(cfg, source)
+    cfg = without_weights(cfg)
     checkpoint = read_checkpoint(source) if source else {}
     saved = get_metainfo(checkpoint, source) if source else None
     meta = _dataset_meta(cfg, num_keypoints, saved)
 
-    from mmpose.apis import init_model
-
-    with building(cfg):
-        model = init_model(cfg, device='cpu')
+    model = _build(cfg)
     model.dataset_meta = meta
     weights = get_weights(checkpoint) if source else {}
     new_final_layer = num_keypoints is not None and not _has_num_keypoints(weights, num_keypoints)
@@ -170,6 +126,54 @@ def build(
     return model
 
 
+def build_config(cfg: Config, weights: str | None = None) -> torch.nn.Module:
+    """Build the pose estimator of a config.
+
+    Args:
+        cfg: The config. It is not changed.
+        weights: Path or URL of a checkpoint, which is loaded strictly. Default: initial weights.
+
+    Returns:
+        The estimator on the CPU, in evaluation mode, with `cfg` and `dataset_meta`, which is that
+        of the checkpoint or else of the config.
+
+    Raises:
+        ConfigError: If the config cannot be built, or does not describe the keypoints.
+        CheckpointError: If the weights cannot be read, or do not fit the model.
+    """
+    from mmpose.utils import register_all_modules
+
+    register_all_modules()
+    checkpoint = read_checkpoint(weights) if weights else {}
+    cfg = without_weights(cfg.copy())
+    model = _build(cfg)
+    metainfo = get_metainfo(checkpoint, weights) if weights else None
+    model.dataset_meta = metainfo or config_metainfo(cfg)
+    if not model.dataset_meta:
+        raise ConfigError(
+            f'{cfg.filename or "the config"} does not describe the '
+            'keypoints: expected train_dataloader.dataset.metainfo, or a dataset '
+            'type with metainfo'
+        )
+    if weights:
+        load_weights(model, get_weights(checkpoint), weights)
+    else:
+        _init_quietly(model)
+    return model
+
+
+def _build(cfg: Config) -> Any:
+    """Build the estimator of a config as `mmpose.apis.init_model` does, without a metainfo."""
+    from mmpose.registry import MODELS
+
+    cfg.model.train_cfg = None
+    init_default_scope(cfg.get('default_scope') or 'mmpose')
+    with building(cfg):
+        model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.cfg = cfg
+    return model.eval()
+
+
 def _init_quietly(model: BaseModule) -> None:
     """Initialize the weights without MMEngine's log line for every parameter."""
     logger = MMLogger.get_current_instance()
@@ -181,7 +185,7 @@ def _init_quietly(model: BaseModule) -> None:
         logger.setLevel(level)
 
 
-def _source(name: str, pretrained: bool | str) -> str | None:
+def _source(entry: Entry, pretrained: bool | str) -> str | None:
     """Return the path or URL of the weights to load, or None."""
     if isinstance(pretrained, str):
         return pretrained
@@ -192,15 +196,15 @@ def _source(name: str, pretrained: bool | str) -> str | None:
         )
     if not pretrained:
         return None
-    models = read_models()
-    if name not in models or not models[name].weights:
-        others = sorted(key for key in models if models[key].weights)
+    if not entry.weights:
+        released = list_releases()
+        others = [name for name in list_models(source=entry.source) if released.get(name)]
         raise CheckpointError(
-            f'{name} has no released weights: expected a path instead of pretrained=True, or a '
-            f'model with released weights'
-            f'{closest(name, others) or ", such as " + others[0]}'
+            f'{entry.name} has no released weights: expected a path instead of pretrained=True, or '
+            f'a model with released weights'
+            f'{closest(entry.name, others) or ", such as " + others[0]}'
         )
-    return models[name].weights
+    return entry.weights
 
 
 def _has_num_keypoints(weights: dict, num_keypoints: int) -> bool:
@@ -217,15 +221,20 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, saved: dict | None) ->
 
     The description in a checkpoint takes precedence over that of the config, as in `init_model`.
     """
-    from mmpose.apis.inference import dataset_meta_from_config
+    from mmpose.models.pose_estimators import TopdownPoseEstimator
     from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
 
     register_all_modules()
+    kind = MODELS.get(cfg.model.type)
+    if not (issubclass(kind, TopdownPoseEstimator) or kind.__module__.startswith(OWN)):
+        raise ConfigError(
+            f'num_keypoints is {num_keypoints!r}, but the number of keypoints of '
+            f'{Path(cfg.filename).stem}, a {kind.__name__}, cannot be changed: expected None'
+        )
     head = cfg.model.head
-    # Bottom-up heads have `num_keypoints`, top-down heads `out_channels`.
     parameters = signature(MODELS.get(head.type)).parameters
-    key = 'num_keypoints' if 'num_keypoints' in parameters else 'out_channels'
+    key = next(name for name in _NUM_KEYPOINTS if name in parameters)
     head.setdefault(key, parameters[key].default)
     if num_keypoints is not None:
         if isinstance(num_keypoints, bool) or not isinstance(num_keypoints, int):
@@ -236,10 +245,10 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, saved: dict | None) ->
         if num_keypoints < 1:
             raise ValueError(f'num_keypoints is {num_keypoints}: expected at least 1')
         head[key] = num_keypoints
-    for meta in (saved, dataset_meta_from_config(cfg)):
+    for meta in (saved, config_metainfo(cfg)):
         if meta and meta.get('num_keypoints') == head[key]:
             return meta
-    cfg.model.test_cfg.flip_test = False
+    cfg.model.setdefault('test_cfg', {})['flip_test'] = False
     return _unnamed_keypoints(head[key])
 
 

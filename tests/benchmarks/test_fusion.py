@@ -25,6 +25,14 @@ def test_table_and_json(capsys, tmp_path):
     assert 2 * 2e8 < row['flops'] < 2 * 2e9  # 128x96: about a quarter of 3.6 GFLOPs
 
 
+def test_model_of_mmpose(capsys):
+    name = 'rtmpose-t_8xb256-420e_coco-256x192'
+    main([name, '--batch', '1', '--threads', '1', '--repeat', '1'])
+    cells = capsys.readouterr().out.splitlines()[-1].strip('| ').split(' | ')
+    assert cells[:3] == [name, '1', '1']
+    assert 0 < float(cells[-1]) < 1e-4
+
+
 def test_ratio_and_share():
     row = Row('x', 1, 1, 100, 50.0, 0.0, unfused=[4.0, 6.0, 16.0], fused=[2.0, 4.0, 4.0])
     assert row.ratio == 2

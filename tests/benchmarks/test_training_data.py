@@ -26,14 +26,14 @@ def test_tables_and_file(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('20 images of 640x480 pixels and 1')
     assert lines[0].endswith('kB on average, 2.65 people per image; 0 data workers')
-    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[4:7]]
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[4:8]]
     assert [row[0] for row in rows] == list(training_data.VARIANTS)
     assert rows[0][2] == '1.00'
     # Each image is decoded for each of its 53 people, or once.
-    assert [row[3] for row in rows] == ['53', '53', '20']
+    assert [row[3] for row in rows] == ['53', '53', '20', '20']
     assert [row[4] for row in rows[:2]] == ['0.0', '0.0']
-    assert 0 < float(rows[2][4]) <= 20 * 640 * 480 * 3 / 2**20
-    table = {line.split('|')[1].strip(): line.split('|')[2:-1] for line in lines[12:22]}
+    assert all(0 < float(row[4]) <= 20 * 640 * 480 * 3 / 2**20 for row in rows[2:])
+    table = {line.split('|')[1].strip(): line.split('|')[2:-1] for line in lines[13:23]}
     times = np.array(list(table.values()), float)
     assert next(iter(table)) == 'LoadImage'
     assert list(table)[-1] == 'total'

@@ -75,16 +75,12 @@ def test_urls_with_same_file_name_do_not_collide(tmp_path, server):
     assert len(_cached(tmp_path)) == 3
 
 
-@pytest.mark.parametrize('content', ['cut', b'<!DOCTYPE html><html>', b'', 'safetensors'])
-def test_damaged_download_is_removed(tmp_path, server, content):
-    name = 'w.safetensors' if content == 'safetensors' else 'w.pth'
-    if content in ('cut', 'safetensors'):
-        torch.manual_seed(0)
-        if content == 'cut':
-            torch.save({'a': torch.randn(999)}, tmp_path / name)
-        else:
-            save_file({'a': torch.randn(999)}, tmp_path / name)
-        content = (tmp_path / name).read_bytes()[:2000]
+@pytest.mark.parametrize('name', ['w.pth', 'w.safetensors'])
+def test_damaged_download_is_removed(tmp_path, server, name):
+    torch.manual_seed(0)
+    save = save_file if name.endswith('.safetensors') else torch.save
+    save({'a': torch.randn(999)}, tmp_path / name)
+    content = (tmp_path / name).read_bytes()[:2000]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(
         CheckpointError,
@@ -97,6 +93,24 @@ def test_damaged_download_is_removed(tmp_path, server, content):
     assert not _cached(tmp_path)
     save_file({'a': torch.tensor(3.0)}, tmp_path / name)
     assert read_checkpoint(f'{server}/{name}')['a'] == 3
+
+
+@pytest.mark.parametrize(
+    ('content', 'kind'),
+    [
+        (b'<!DOCTYPE html><html>', 'an HTML page, not a checkpoint'),
+        (b'version https://git-lfs.github.com/spec/v1\noid', 'a Git LFS pointer'),
+        (b'', r'empty \(0 bytes\)'),
+    ],
+)
+def test_what_is_not_a_file_is_not_cached(tmp_path, server, content, kind):
+    (tmp_path / 'w.pth').write_bytes(content)
+    with pytest.raises(
+        CheckpointError,
+        match=f'out of reach: {server}/w.pth .the file that the server sends is {kind}',
+    ):
+        read_checkpoint(f'{server}/w.pth')
+    assert not _cached(tmp_path)
 
 
 def test_torch_hub_file_with_matching_hash_is_used(tmp_path, server):

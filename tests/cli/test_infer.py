@@ -422,7 +422,7 @@ def test_unreadable_video_is_skipped_and_reported(model, tmp_path):
         (['--smooth'], ConfigError, '--smooth requires --track'),
         (['--batch-size', '0'], ConfigError, '--batch-size 0: expected at least'),
         (['--save-every', '-1'], ConfigError, '--save-every -1: expected'),
-        (['--boxes', 'nowhere.json'], ConfigError, 'nowhere.json: the file does not exist'),
+        (['--boxes', 'nowhere.json'], ConfigError, 'nowhere.json: there is no such file'),
         (['--detector-weights', 'w.pth'], ConfigError, 'requires --detector'),
         (['--detector', 'rtmdet-n'], ConfigError, "unknown detector 'rtmdet-n'"),
         (['--device', 'tpu9'], ConfigError, "device is 'tpu9'"),

@@ -42,7 +42,7 @@ def test_version_and_command_list(capsys):
     with pytest.raises(SystemExit):
         main(['--help'])
     out = capsys.readouterr().out
-    assert all(f'  {name:14}{text}' in out for name, (_, text) in COMMANDS.items())
+    assert all(f'  {name:17}{text}' in out for name, (_, text) in COMMANDS.items())
 
 
 def test_unknown_command_exits_with_2(capsys):

@@ -91,3 +91,12 @@ def test_second_labels_determine_the_sigmas(write, tmp_path):
     # The labels differ by one pixel, on objects of 10 x 10 pixels: 1 / sqrt(2) / 10.
     assert info['sigmas'] == pytest.approx([0.0707] * 3)
     assert 'measured on 12 objects' in out.read_text()
+
+
+def test_second_labels_that_are_the_first_raise(write, tmp_path):
+    points = np.tile([[40.0, 40, 2], [80, 80, 2], [20, 90, 2]], (12, 1, 1))
+    first = write(lambda content: with_keypoints(points, [100.0] * 12))
+    out = tmp_path / 'out.py'
+    with pytest.raises(DatasetError, match='the labels of the keypoint .* are identical in'):
+        main([first, str(out), '--second-labels', first])
+    assert not out.exists()

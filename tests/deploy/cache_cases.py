@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from pose_backbones import PoseInferencer
-from pose_backbones.deploy import cache
+from pose_backbones.deploy import cache, export
+from pose_backbones.deploy.estimator import ExportedEstimator
 from pose_backbones.deploy.exported import is_exported, read_exported
 from pose_backbones.errors import ConfigError, ExportError
 from pose_backbones.inference import backends
 from pose_backbones.inference.predictors import CropPredictor, TorchRuntime
+from tests.helpers.bottom_up_export import bottom_up_estimator
 from tests.helpers.pose_cases import BOTTOM_UP, boxes_in, estimator, make_image
 from tests.helpers.tools import run_code
 
@@ -196,13 +198,44 @@ def test_half_precision(copied_exports: list[str], mmengine_log, monkeypatch) ->
     assert copied_exports == ['bf16']
 
 
-def test_bottom_up_models_use_pytorch(cache_folder: Path, mmengine_log) -> None:
-    pose = PoseInferencer(estimator(BOTTOM_UP))
-    assert uses_torch(pose)
+def test_other_bottom_up_models_use_pytorch(cache_folder: Path, mmengine_log) -> None:
+    assert uses_torch(PoseInferencer(estimator(BOTTOM_UP), half=True))
     assert 'using PyTorch, not OpenVINO' in mmengine_log.messages[-1]
-    with pytest.raises(ConfigError, match='used for top-down models'):
+    with pytest.raises(ConfigError, match='expected ResizeAlign'):
         PoseInferencer(estimator(BOTTOM_UP), backend='openvino')
     assert entries(cache_folder) == []
+
+
+def test_hrcomer(
+    cache_folder: Path, tmp_path: Path, mmengine_log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32, PyTorch is faster, so that OpenVINO is used only if it is named."""
+    model = bottom_up_estimator(tmp_path)
+    images = [make_image(1, 80, 60), make_image(2, 50, 120)]
+    expected = list(PoseInferencer(model)(images))
+    assert mmengine_log.messages[-1] == 'using PyTorch, which is faster for this model'
+    PoseInferencer(model, backend='openvino')
+    assert mmengine_log.messages[-1] == 'using openvino (fp32)'
+    monkeypatch.setattr(cache, 'export_model', None)  # the model is exported once
+    results = list(PoseInferencer(model, backend='openvino')(images))
+    for result, people in zip(results, expected, strict=True):
+        assert result.keypoints.shape == (6, 17, 2)
+        np.testing.assert_allclose(result.keypoints, people.keypoints, atol=0.05)
+        np.testing.assert_allclose(result.scores, people.scores, atol=1e-4)
+
+
+def test_hrcomer_in_half_precision(
+    cache_folder: Path, tmp_path: Path, mmengine_log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The people of random weights may differ in bfloat16, so the difference is not checked."""
+    monkeypatch.setattr(backends, 'supports_bfloat16', lambda: True)
+    monkeypatch.setattr(export, 'check_difference', lambda *_: None)
+    pose = PoseInferencer(bottom_up_estimator(tmp_path), half=True)
+    assert mmengine_log.messages[-1] == 'using openvino (bf16)'
+    assert isinstance(pose._predictor.model, ExportedEstimator)
+    assert pose._predictor.model.description['precision'] == 'bf16'
+    (result,) = pose(make_image(1, 80, 60))
+    assert result.keypoints.shape == (6, 17, 2)
 
 
 def test_package_is_missing(mmengine_log, monkeypatch) -> None:

@@ -115,7 +115,7 @@ class TestVerification:
         return compare_people(model, runtime, batches, PRECISIONS['fp32'])
 
     def test_images(self, batches) -> None:
-        assert [batch.shape for batch in batches] == [(2, 64, 96, 3), (1, 96, 64, 3)]
+        assert [batch.shape for batch in batches] == [(2, 96, 64, 3), (1, 64, 96, 3)]
 
     def test_no_difference(self, model, batches) -> None:
         difference = self.compare(model, batches, lambda *people: people)

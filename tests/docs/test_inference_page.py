@@ -58,7 +58,7 @@ def folder(weights, tmp_path, monkeypatch):
         writer.write(make_image(number))
     writer.release()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, '_source', lambda name, pretrained: weights)
+    monkeypatch.setattr(models, '_source', lambda entry, pretrained: weights)
     x, y, width, height = BOX
     monkeypatch.setattr(
         inference,

@@ -1,10 +1,13 @@
 """Tests of batches that data workers send."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import InfiniteSampler, pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
+from pose_backbones.engine.loops import ResumableIterLoop
 from pose_backbones.engine.seeded_loading import seed_loader
 
 
@@ -44,3 +47,16 @@ def test_other_batches_are_not_changed(workers):
     loader = DataLoader(torch.arange(6), 3, num_workers=workers)
     seed_loader(loader, seed=0)
     assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_endless_sampler_of_a_dataset_smaller_than_a_batch():
+    """The batches of an endless sampler are complete, although its length has none."""
+    crops = Crops()
+    sampler = InfiniteSampler(crops, shuffle=False, seed=0)
+    loader = DataLoader(crops, 10, sampler=sampler, drop_last=True, collate_fn=pseudo_collate)
+    seed_loader(loader, 0)
+    assert len(loader) == 0
+    batches = ResumableIterLoop._batches(SimpleNamespace(dataloader=loader), 1)
+    for start in (10, 20, 30):
+        indices = next(batches)['data_samples']
+        assert indices == [index % 8 for index in range(start, start + 10)]

@@ -170,7 +170,11 @@ def damaged_annotations() -> Iterator[tuple[str, object]]:
         ('iscrowd', (None, 'text', [], {}, 2, -1, float('nan'))),
         (
             'segmentation',
-            (7, 'text', [7], [[1, 2]], [[1, 2, 3, 4, 5]], [['a'] * 6], {'counts': ''}),
+            (
+                *(7, 'text', [7], [[1, 2]], [[1, 2, 3, 4, 5]], [['a'] * 6], {'counts': ''}),
+                dict(size=[10**5, 10**5], counts=[10**10]),
+                dict(size=[320, 240], counts=[76800]),
+            ),
         ),
     ):
         for value in values:
@@ -220,6 +224,16 @@ def damaged_annotations() -> Iterator[tuple[str, object]]:
         ),
     ):
         yield name, _all_changed(good, 'annotations', change)
+    for name, value in (('at (0, 0)', (0, 0, 2)), ('far outside of the image', (1e8, 80.0, 2))):
+        yield (
+            f'a labelled keypoint is {name}',
+            _changed(good, (*person, 'keypoints'), [*value, *POINTS[3:]]),
+        )
+    repeated = [{**entry, 'id': 10 * entry['id']} for entry in good['annotations']]
+    yield (
+        'annotations are in the file twice',
+        _changed(good, ('annotations',), [*good['annotations'], *repeated]),
+    )
     yield (
         'sizes of all images are wrong',
         _all_changed(good, 'images', lambda entry: entry.update(width=100, height=100)),
@@ -238,13 +252,32 @@ def damaged_annotations() -> Iterator[tuple[str, object]]:
 
 def damaged_detections() -> Iterator[tuple[str, object]]:
     """Yield a name and the content of detections with one fault each."""
-    yield from _damaged_lists(detections(), 'bbox')
+    good = detections()
+    yield from _damaged_lists(good, 'bbox')
+    yield (
+        'all scores are 0',
+        [
+            {**entry, 'score': 0, 'bbox': [90.0, 70.0, 60.0 + n, 50.0]}
+            for entry in good
+            for n in range(4)
+        ],
+    )
 
 
 def damaged_results() -> Iterator[tuple[str, object]]:
     """Yield a name and the content of keypoint results with one fault each."""
     good = results()
     yield from _damaged_lists(good, 'keypoints')
+    yield 'results are in the file twice', [*good, *good]
+    yield 'two of six images have results', good[:2]
+    yield (
+        'all scores are 0',
+        [
+            {**entry, 'score': 0, 'keypoints': [100.0 + n, *POINTS[1:]]}
+            for entry in good
+            for n in range(4)
+        ],
+    )
     yield 'category_id of an entry is 77', _changed(good, (2, 'category_id'), 77)
     yield (
         'one keypoint too many',

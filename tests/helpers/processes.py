@@ -74,6 +74,11 @@ def children(pid: int) -> list[int]:
     return pids
 
 
+def handle_interrupt() -> None:
+    """Handle Ctrl-C in a new process, also if the suite runs in the background and ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(command: list, log: Path, **env: str) -> Process:
     """Start a command in its own session."""
     with log.open('w') as out:
@@ -83,7 +88,7 @@ def start(command: list, log: Path, **env: str) -> Process:
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=handle_interrupt,
         )
     return Process(process.pid, log, lambda: process.wait(timeout=120))
 

@@ -12,8 +12,9 @@ from mmengine.registry import DefaultScope, init_default_scope
 from torchvision.ops import nms
 
 from pose_backbones import PoseInferencer
-from pose_backbones.errors import CheckpointError, ConfigError
+from pose_backbones.errors import CheckpointError, ConfigError, ImageError
 from pose_backbones.inference import detector as detectors
+from pose_backbones.inference import prediction_stream
 from pose_backbones.inference.detector import DETECTORS, PersonDetector, load_detector
 from tests.helpers.pose_cases import estimator, make_image
 
@@ -136,8 +137,7 @@ def test_download_without_network_raises(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise urllib.request.URLError('no network')
 
-    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
-    monkeypatch.setattr(torch.hub, 'urlopen', refuse)
+    monkeypatch.setattr(urllib.request.OpenerDirector, 'open', refuse)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     with pytest.raises(
         CheckpointError,
@@ -150,7 +150,106 @@ def test_download_without_network_raises(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_released_detectors(name):
-    config, weights = detectors._released(name)
+    config, weights = detectors.released_detector(name)
     assert config.model.type == 'RTMDet'
     assert weights.startswith('https://download.openmmlab.com/mmdetection/')
     assert weights.endswith('.pth')
+
+
+def images_of_several_sizes() -> list[np.ndarray]:
+    sizes = [(90, 70), (90, 70), (64, 64), (40, 120), (90, 70), (64, 64), (31, 90)]
+    return [make_image(seed, *size) for seed, size in enumerate(sizes)]
+
+
+def check_batches_match_single_images(detect) -> None:
+    images = images_of_several_sizes()
+    expected = [detect(image) for image in images]
+    assert sum(map(len, expected)) > 20
+    for boxes, single in zip(detect.detect_batch(images), expected, strict=True):
+        np.testing.assert_allclose(boxes[:, :4], single[:, :4], atol=0.01)
+        np.testing.assert_allclose(boxes[:, 4], single[:, 4], atol=1e-4)
+
+
+@pytest.mark.parametrize('batch_size', [2, 8])
+def test_batches_match_single_images(small_detector, batch_size):
+    detect = load_detector(*small_detector, device='cpu')
+    assert detect.batch_size == 1
+    detect = PersonDetector(detect.model, batch_size=batch_size)
+    batches = []
+    original = detect.model.test_step
+    detect.model.test_step = lambda data: batches.append(len(data['inputs'])) or original(data)
+    check_batches_match_single_images(detect)
+    assert batches[:7] == [1] * 7
+    assert batches[7:] == ([2, 2, 2, 1] if batch_size == 2 else [7])
+    with pytest.raises(ValueError, match='batch_size is 0'):
+        PersonDetector(detect.model, batch_size=0)
+
+
+def test_image_that_the_detector_cannot_process_fails_alone(small_detector):
+    detect = PersonDetector(load_detector(*small_detector, device='cpu').model, batch_size=4)
+    narrow = np.zeros((1, 3000, 3), np.uint8)
+    images = [make_image(0, 90, 70), narrow, make_image(1, 90, 70)]
+    found = detect.detect_batch(images)
+    assert isinstance(found[1], ImageError)
+    assert 'an image of 3000 x 1 pixels' in str(found[1])
+    results = PoseInferencer(estimator(), batch_size=8)(images, detect)
+    assert [result.index for result in results] == [0, 2]
+    assert [failure.index for failure in results.failures] == [1]
+
+
+class RecordingDetector:
+    """A detector of batches whose boxes depend on the image, with the sizes of its batches."""
+
+    def __init__(self, batch_size: int, faulty: int | None = None):
+        self.batch_size, self.faulty, self.calls = batch_size, faulty, []
+
+    def __call__(self, image):
+        return self._detect([image])[0]
+
+    def detect_batch(self, images):
+        return self._detect(images)
+
+    def _detect(self, images):
+        self.calls.append(len(images))
+        if any(image[0, 0, 0] == self.faulty for image in images):
+            raise ZeroDivisionError('faulty image')
+        return [[[image[0, 0, 0], 2, 60, 50]] for image in images]
+
+
+def numbered_images(count: int) -> list[np.ndarray]:
+    images = [make_image(number) for number in range(count)]
+    for number, image in enumerate(images):
+        image[0, 0, 0] = number
+    return images
+
+
+@pytest.mark.parametrize(
+    ('limit', 'batch_size', 'calls'), [(4, 8, [4, 4, 2]), (8, 4, [4, 4, 2]), (4, 1, [1] * 10)]
+)
+def test_inferencer_detects_in_batches(limit, batch_size, calls):
+    detect = RecordingDetector(limit)
+    results = list(PoseInferencer(estimator(), batch_size=batch_size)(numbered_images(10), detect))
+    assert [result.boxes[0, 0] for result in results] == list(range(10))
+    assert detect.calls == calls
+
+
+def test_images_of_a_detector_batch_are_limited_in_bytes(monkeypatch):
+    monkeypatch.setattr(prediction_stream, '_MAX_DETECTION_BYTES', 2 * 80 * 60 * 3)
+    detect = RecordingDetector(8)
+    list(PoseInferencer(estimator(), batch_size=8)(numbered_images(7), detect))
+    assert detect.calls == [3, 3, 1]
+
+
+@pytest.mark.parametrize('faulty_input', ['detector', 'inputs'])
+def test_errors_in_a_detector_batch_are_raised_in_order(faulty_input):
+    def images():
+        yield from numbered_images(6)[:3]
+        if faulty_input == 'inputs':
+            raise ZeroDivisionError('faulty image')
+        yield from numbered_images(6)[3:]
+
+    detect = RecordingDetector(8, faulty=3)
+    results = PoseInferencer(estimator(), batch_size=8)(images(), detect)
+    assert [next(results).index for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ZeroDivisionError, match='faulty image'):
+        next(results)

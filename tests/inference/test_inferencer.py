@@ -379,6 +379,22 @@ def test_visibility_is_kept_if_the_model_predicts_it(monkeypatch):
     assert result.visible.tolist() == [[0.75] * 17]
 
 
+def test_third_coordinate_raises(monkeypatch):
+    """It is not dropped, also if the codec is not one of MMPose."""
+    pose = PoseInferencer(estimator())
+    predict = pose.predict
+
+    def deep(batch):
+        (instances,) = predict(batch)
+        depth = np.zeros_like(instances.keypoints[..., :1])
+        instances.keypoints = np.concatenate((instances.keypoints, depth), 2)
+        return [instances]
+
+    monkeypatch.setattr(pose, 'predict', deep)
+    with pytest.raises(ConfigError, match='predicts 3 coordinates of each keypoint, .* 2D model'):
+        next(pose(make_image(0)))
+
+
 def test_bottom_up_boxes_enclose_keypoints(monkeypatch):
     pose = PoseInferencer(estimator(BOTTOM_UP))
     (expected,) = pose(make_image(0))

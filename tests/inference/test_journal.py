@@ -120,7 +120,7 @@ def test_invalid_lines_raise(tmp_path, settings, before, last, message):
             'true: use the same options, or choose another --out',
         ),
         (dict(SETTINGS, inputs=['x'] * 99), r'inputs \["0.png", .*\], but inputs is now'),
-        (dict(model='a', half=False), 'from another version'),
+        (dict(model='a', half=False), r'inputs \[.*\], but inputs is now null'),
     ],
 )
 def test_other_settings_raise(tmp_path, settings, message):

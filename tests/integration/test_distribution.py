@@ -74,7 +74,7 @@ def shipped() -> dict[str, bytes]:
         if path.is_file() and '__pycache__' not in path.parts:
             files[f'pose_backbones/.mim/{path.relative_to(ROOT)}'] = path.read_bytes()
     files['pose_backbones/.mim/model-index.yml'] = (ROOT / 'model-index.yml').read_bytes()
-    for pattern in ('*.css', '*.j2'):
+    for pattern in ('*.css', '*.j2', '*.json'):
         for path in (ROOT / 'pose_backbones').rglob(pattern):
             files[str(path.relative_to(ROOT))] = path.read_bytes()
     return files
@@ -137,6 +137,10 @@ def test_metadata(built):
         'export',
         'int8',
         'video',
+        'supervision',
+        'datasets',
+        'augment',
+        'demo',
     ]
     assert 'pose-backbones = pose_backbones_env.command:main' in entries.splitlines()
 

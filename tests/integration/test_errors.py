@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmpose.datasets.transforms import common_transforms
 
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli import flops as flops_api
@@ -311,7 +312,7 @@ class MissingOperator(torch.nn.Module):
 @pytest.mark.parametrize(
     ('addition', 'message'),
     [
-        (ALBUMENTATION, 'config.py cannot be built: albumentations is not installed'),
+        (ALBUMENTATION, 'requires albumentations .*: pip install albumentations==2.0.8'),
         (
             "custom_imports = dict(imports=['some_package'])",
             "config unreadable: .*ModuleNotFoundError: No module named 'some_package'",
@@ -334,6 +335,7 @@ def test_missing_packages_and_operators(
 ):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, 'albumentations', None)
+    monkeypatch.setattr(common_transforms, 'albumentations', None)
     (tmp_path / 'missing_operator.py').write_text(MISSING_OPERATOR)
     config = tmp_path / 'config.py'
     config.write_text(f'_base_ = {str(tiny_config)!r}\n{addition}')
@@ -590,7 +592,7 @@ def test_work_dir_that_is_a_file(fail, tiny_config, synthetic, tmp_path):
     line = fail(
         train_api.main, tiny_config, '--data-root', synthetic, '--work-dir', tmp_path / 'work'
     )
-    assert 'is a file, not a folder' in line
+    assert 'is a file: expected a directory' in line
 
 
 @pytest.mark.parametrize(
@@ -823,6 +825,23 @@ def test_cfg_options_of_the_codec_change_its_copies(tiny_config):
     assert {cfg.codec.type, cfg.model.head.decoder.type} == {'MegviiHeatmap'}
 
 
+def test_cfg_options_of_a_pipeline_change_its_copies(tiny_config, fail, tmp_path):
+    before = Config.fromfile(str(tiny_config))
+    (name,) = (
+        key
+        for key, value in before.items()
+        if key.endswith('_pipeline') and value == before.train_dataloader.dataset.pipeline
+    )
+    cfg = merged(tiny_config, f'{name}.0.to_float32=True', 'codec.sigma=9')
+    assert cfg.train_dataloader.dataset.pipeline[0].to_float32 is True
+    assert cfg.train_dataloader.dataset.pipeline[4].encoder.sigma == 9
+    assert cfg.val_dataloader == before.val_dataloader
+    config = tmp_path / 'other.py'
+    config.write_text(f"_base_ = '{tiny_config}'\nother_pipeline = [dict(type='LoadImage')]\n")
+    line = fail(train_api.main, config, '--cfg-options', 'other_pipeline.0.to_float32=True')
+    assert '--cfg-options other_pipeline: no dataset has this pipeline' in line
+
+
 def test_cfg_options_of_a_codec_without_copies(tiny_config, fail, tmp_path):
     config = tmp_path / 'other.py'
     config.write_text(
@@ -926,6 +945,11 @@ def test_heatmap_size_that_the_model_does_not_predict(fail, tiny_config, synthet
             'needs the keypoints of the whole body, but the people in',
         ),
         ('test_dataloader.drop_last=True', 'test_dataloader.drop_last=True: the last samples wou'),
+        ('test_evaluator=[]', 'test_evaluator=[]: expected at least one metric'),
+        (
+            'test_dataloader.dataset.pipeline.0.color_type=grayscale',
+            "color_type='grayscale', but model.data_preprocessor.mean has three values: expected",
+        ),
     ],
 )
 def test_wrong_values_of_a_test(fail, tiny_config, synthetic, tmp_path, option, message):
@@ -958,6 +982,8 @@ def test_wrong_values_of_a_test(fail, tiny_config, synthetic, tmp_path, option, 
         ('model.head.in_channels=5', 'expected input[1, 72, 32, 24] to have 5 channels'),
         ('model.head.out_channels=0', 'expected an integer of at least 1'),
         ('codec.sigma=0', 'codec.sigma=0: expected a positive number'),
+        ('codec.sigma=1e9', 'codec.sigma=1000000000.0: expected at most 32, the longer side of'),
+        ('codec.blur_kernel_size=4', 'blur_kernel_size=4: expected an odd integer of at least 1'),
         ('codec.input_size=[128]', 'expected integers of at least 1'),
         ('codec.input_size=[-96,128]', 'expected integers of at least 1'),
         ('custom_hooks=5', 'expected a dict or a list of dicts'),
@@ -971,6 +997,7 @@ def test_wrong_values_of_a_test(fail, tiny_config, synthetic, tmp_path, option, 
             'model.test_cfg.flip_mode=nope',
             "flip_mode='nope': expected one of 'heatmap', 'udp_combined', 'offset'",
         ),
+        ('model.test_cfg.flip_mode=offset', "flip_mode='offset', but the codec is "),
         ('model.head.decoder=None', 'model.head has no decoder'),
         ('train_cfg.type=Nope', "train_cfg: unknown loop 'Nope'"),
         ('default_hooks.timer=7', 'default_hooks.timer=7: expected a dict'),
@@ -995,9 +1022,38 @@ def test_wrong_values_of_a_test(fail, tiny_config, synthetic, tmp_path, option, 
         ('param_scheduler.0.by_epoch=True', 'param_scheduler.0: the run trains by iterations, so'),
         ('model.head.loss.loss_weight=0', 'loss_weight=0: expected a positive number'),
         ('model.head.loss.loss_weight=nan', 'loss_weight=nan: expected a positive number'),
+        ('log_level=nope', "log_level='nope': expected one of 'CRITICAL', 'ERROR', 'WARNING', 'IN"),
+        ('model.data_preprocessor.std=[-1,1,1]', 'std=[-1, 1, 1]: expected a positive number'),
+        ('model.data_preprocessor.std=[0,1,1]', 'std=[0, 1, 1]: expected a positive number'),
+        ('custom_imports.imports=[nope]', "custom_imports.imports=['nope']: Failed to import nope"),
+        ('custom_imports.imports=5', 'custom_imports.imports=[5]: '),
+        (
+            'train_dataloader.dataset.type=MpiiDataset',
+            'MpiiDataset cannot read the train annotations ',
+        ),
+        ('train_dataloader.dataset.type=CocoWholeBodyDataset', 'CocoWholeBodyDataset'),
     ],
 )
 def test_wrong_values_of_the_config(fail_training, tmp_path, option, message):
     line = fail_training(option)
     assert message in line
     assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_dataset_without_a_complete_batch(fail, tiny_config, synthetic, tmp_path):
+    options = ['--data-root', synthetic, '--work-dir', tmp_path / 'work', '--cfg-options']
+    loader = 'train_dataloader'
+    changes = [f'{loader}.batch_size=5000', f'{loader}.drop_last=True']
+    sampler = f'{loader}.sampler.type=DefaultSampler'
+    line = fail(train_api.main, tiny_config, *options, *changes, sampler)
+    assert (
+        'train_dataloader.batch_size=5000 and drop_last=True, but the training dataset has' in line
+    )
+    assert 'samples for 1 process: expected at most as many, or drop_last=False' in line
+
+
+def test_windows_without_a_display(fail, tiny_config, synthetic, tmp_path, monkeypatch):
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY', 'QT_QPA_PLATFORM'):
+        monkeypatch.delenv(name, raising=False)
+    line = fail(test_api.main, tiny_config, 'none.pth', '--data-root', synthetic, '--show')
+    assert '--show: there is no display (DISPLAY is not set): use --show-dir DIR' in line

@@ -456,7 +456,7 @@ def test_sigmas_of_another_number_of_keypoints_raise(configs):
     )
 
     class Data:
-        metainfo = dict(num_keypoints=14)
+        metainfo = dict(num_keypoints=14, sigmas=np.full(14, 0.05))
 
         def __len__(self):
             return 0

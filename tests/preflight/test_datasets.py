@@ -2,14 +2,22 @@
 
 import json
 import re
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mmengine.config import Config
 
 from pose_backbones.configs import find_datasets
-from pose_backbones.errors import DatasetError
-from pose_backbones.preflight.datasets import check_datasets, check_names, check_swaps, reads_coco
+from pose_backbones.errors import ConfigError, DatasetError
+from pose_backbones.preflight.datasets import (
+    check_datasets,
+    check_keypoints,
+    check_names,
+    check_swaps,
+    reads_coco,
+)
 from pose_backbones.structures.metainfo import read_metainfo
 from tests.helpers import damaged_coco
 
@@ -169,6 +177,70 @@ def test_keypoints_that_are_not_exchanged_in_pairs(name, message, mmengine_log):
     assert len(messages) == (message is not None)
     if message is not None:
         assert re.match(message, messages[0])
+
+
+def small_dataset(num_keypoints: int, sigmas: Sequence[float] = (0.05,)) -> SimpleNamespace:
+    """Return a dataset without people."""
+
+    class Dataset(SimpleNamespace):
+        def __len__(self):
+            return 0
+
+    names = {index: str(index) for index in range(num_keypoints)}
+    return Dataset(
+        metainfo=dict(num_keypoints=num_keypoints, sigmas=np.array(sigmas), keypoint_id2name=names)
+    )
+
+
+def test_sigmas_of_a_dataset_are_checked():
+    cfg = config(dict(type='CocoDataset', ann_file='a.json'), model={})
+    with pytest.raises(
+        DatasetError,
+        match=r"the metainfo of the train data \(a.json\): the sigma of the keypoint '1' is -1 ",
+    ):
+        check_keypoints(cfg, small_dataset(2, (0.05, -1)), 'train')
+
+
+def test_coco_metric_without_sigmas_raises():
+    cfg = Config(
+        dict(
+            model={},
+            val_dataloader=dict(dataset=dict(type='CocoDataset', ann_file='a.json')),
+            val_evaluator=[dict(type='NME'), dict(type='mmpose.CocoMetric')],
+        )
+    )
+    with pytest.raises(
+        DatasetError,
+        match=r'the metainfo of the val data \(a.json\) has no sigmas, which CocoMetric needs '
+        r'\(val_evaluator\): add them to the metainfo file',
+    ):
+        check_keypoints(cfg, small_dataset(2, ()), 'val')
+    check_keypoints(cfg, small_dataset(2), 'val')
+    cfg.val_evaluator.pop()
+    check_keypoints(cfg, small_dataset(2, ()), 'val')
+
+
+def test_models_that_return_some_of_their_keypoints():
+    cfg = Config(
+        dict(
+            model=dict(
+                head=dict(out_channels=19), test_cfg=dict(output_keypoint_indices=list(range(17)))
+            ),
+            train_dataloader=dict(dataset=dict(type='CocoDataset', ann_file='train.json')),
+            test_dataloader=dict(dataset=dict(type='CocoDataset', ann_file='test.json')),
+        )
+    )
+    check_keypoints(cfg, small_dataset(19), 'train')
+    check_keypoints(cfg, small_dataset(17), 'test')
+    for split, count, message in (
+        ('train', 17, r'predicts 19 keypoints \(model.head.out_channels\), but train data'),
+        ('test', 19, r'predicts 17 keypoints \(model.test_cfg.output_keypoint_indices\), but'),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            check_keypoints(cfg, small_dataset(count), split)
+    cfg.model.test_cfg.output_keypoint_indices[3] = 19
+    with pytest.raises(ConfigError, match=r'output_keypoint_indices contains 19: the model pred'):
+        check_keypoints(cfg, small_dataset(17), 'test')
 
 
 COCO = [

@@ -62,12 +62,12 @@ def is_refined(name: str) -> bool:
 
 @st.composite
 def decodable_maps(draw, name: str, codec) -> np.ndarray:
-    """Draw finite maps. The Newton step divides by the maximum, and needs a positive one."""
+    """Draw finite maps. The Newton step needs maps with a positive maximum."""
     width, height = codec.heatmap_size
     maps = draw(heatmaps(COUNT, height, width))
     if is_refined(name):
         maps = maps / max(np.abs(maps).max(), 1e-30)
-        maps[:, height // 2, width // 2] += 0.01 + maps.max()
+        maps[:, height // 2, width // 2] = 0.01 + np.abs(maps).max()
     return maps
 
 

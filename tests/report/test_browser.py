@@ -1,15 +1,12 @@
 """Tests of the report page in a real browser, on a synthetic dataset.
 
-The tests require the Python package selenium, and Chromium or Chrome with its chromedriver, on the
-PATH or at the paths in CHROME_BIN and CHROMEDRIVER.
+See `start_browser` for what they require.
 """
 
 import contextlib
 import io
 import json
-import os
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -17,47 +14,19 @@ from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
 from pose_backbones.cli.report import main
+from tests.helpers.browser import start_browser
 from tests.helpers.report_cases import SIGMAS
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
 ROWS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
 
 
 @pytest.fixture(scope='module')
 def browser():
-    webdriver = pytest.importorskip(
-        'selenium.webdriver', reason='the package selenium is not installed'
-    )
-    from selenium.webdriver.chrome.service import Service
-
-    binary = os.environ.get('CHROME_BIN') or next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver = os.environ.get('CHROMEDRIVER') or shutil.which('chromedriver')
-    if binary is None or driver is None:
-        pytest.skip(
-            'no Chromium with its chromedriver is on the PATH; '
-            'CHROME_BIN and CHROMEDRIVER say where they are'
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
-    for argument in (
-        '--headless=new',
-        '--disable-gpu',
-        '--disable-dev-shm-usage',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-sync',
-        '--disable-component-update',
-        '--disable-quic',
-    ):
-        options.add_argument(argument)
-    if os.geteuid() == 0:
-        options.add_argument('--no-sandbox')
-    browser_driver = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser_driver
-    browser_driver.quit()
+    driver = start_browser()
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope='module')

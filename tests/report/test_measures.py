@@ -419,6 +419,19 @@ def test_threshold_includes_equal_scores(tmp_path):
     assert (calibration.threshold, calibration.precision, calibration.recall) == (0.5, 0.5, 1)
 
 
+def test_warnings_about_results_are_notes(tmp_path):
+    case = Case()
+    for number in range(3):
+        image = case.image()
+        points = case.person(image, POSE + 50)
+        for _ in range(0 if number else 2):
+            case.predict(image, points, 0.8)
+    results, truth = case.write(tmp_path)
+    repeated, missing, _ = read_run(find_sources(results, truth)).notes
+    assert 'result at index 1, of image 1, has the image and keypoints of an earlier' in repeated
+    assert 'has annotated people but no result (2 of 3 are like this): expected' in missing
+
+
 def test_no_predictions(tmp_path):
     case = Case()
     case.person(case.image(), POSE + 50)

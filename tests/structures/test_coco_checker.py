@@ -97,6 +97,16 @@ def change(**fields):
             r'warning: annotation 103 has the segmentation .*-5\]}: expected .* run-length',
         ),
         (
+            change(segmentation=dict(size=[10**5, 10**5], counts=[10**10])),
+            r'warning: annotation 103 has the segmentation .*\[10000000000\]}: expected .* run-'
+            'length encoding of height .* pixels, whose counts are whole numbers from 0 to 42949',
+        ),
+        (
+            change(segmentation=dict(size=[320, 240], counts=[76800])),
+            'warning: annotation 103 has a segmentation of 240 x 320 pixels, in an image of 320 x '
+            r'240 pixels: expected a mask whose size is \[height, width\] of the image; others are',
+        ),
+        (
             lambda content: content['images'][1].update(crowdIndex='x'),
             r"error: image 2 \('2.jpg'\) has the crowdIndex 'x': expected CrowdPose's measure",
         ),
@@ -107,6 +117,25 @@ def change(**fields):
         (
             lambda content: content['images'][1].update(file_name='\ud800.jpg'),
             r"error: image 2 \('\\ud800.jpg'\) has the file_name .*: expected the path of the im",
+        ),
+        (
+            change(keypoints=[0, 0, 2, *damaged_coco.POINTS[3:]]),
+            r'warning: annotation 103 has 1 labelled keypoint at \(0, 0\): expected the visib',
+        ),
+        (
+            change(
+                keypoints=[*damaged_coco.POINTS[:6], 0, 0.0, 1, 0, 0, 2, *damaged_coco.POINTS[:3]]
+            ),
+            r'warning: annotation 103 has 2 labelled keypoints at \(0, 0\): expected the vis',
+        ),
+        (
+            change(keypoints=[1e8, 80.0, 2, *damaged_coco.POINTS[3:]]),
+            r'warning: annotation 103 has a labelled keypoint at \(100000000.0, 80.0\), in an '
+            'image of 320 x 240 pixels: expected x and y in pixels, in the image or close to it',
+        ),
+        (
+            change(keypoints=[100.0, -241, 1, *damaged_coco.POINTS[3:]]),
+            r'warning: annotation 103 has a labelled keypoint at \(100.0, -241\), in an image of',
         ),
         (change(keypoints=[]), 'warning: annotation 103 has no keypoints: .* object is ignored'),
     ],
@@ -119,6 +148,34 @@ def test_findings_name_entry_value_and_expectation(write, change, expected):
     except DatasetError as error:
         message = str(error)
     assert re.search(expected, message), message
+
+
+def test_keypoints_that_are_not_found(write):
+    """Unlabelled ones, and those that are close to the image."""
+    content = damaged_coco.annotations()
+    points = damaged_coco.POINTS[3:]
+    for entry, first in zip(
+        content['annotations'], ([0, 0, 0], [0, 80, 2], [640, 480, 2], [-320, -240, 1], [1e8, 0, 0])
+    ):
+        entry.update(keypoints=[*first, *points], num_keypoints=5 if first[2] else 4)
+    assert check_annotations(write(content)) == []
+
+
+@pytest.mark.parametrize('labelled', [1, 5])
+def test_labelled_keypoints_without_coordinates_are_not_relative(write, labelled):
+    content = damaged_coco.annotations()
+    points = ([0, 0, 2] * labelled + [0] * 15)[:15]
+    content['annotations'][2].update(keypoints=points, num_keypoints=labelled)
+    (message,) = lines(check_annotations(write(content)))
+    assert message == (
+        'warning: annotation 103 has the bbox [90.0, 70.0, 60.0, 50.0], which contains 0 of its '
+        f'{labelled} labelled keypoints: expected [x, y, width, height] in pixels, around the '
+        'object'
+    )
+    content['annotations'][2]['bbox'] = [0.0, 0.0, 60.0, 50.0]
+    (message,) = lines(check_annotations(write(content)))
+    assert f'has {labelled} labelled keypoint' in message
+    assert 'at (0, 0)' in message
 
 
 def test_run_length_encodings_are_those_of_pycocotools():
@@ -134,6 +191,9 @@ def test_run_length_encodings_are_those_of_pycocotools():
             assert not is_run_length(dict(size=[size[0] + 1, size[1]], counts=counts))
         for counts in (text + 'P', '\0', text + '5', None, 7, [0.5], [True]):
             assert not is_run_length(dict(size=size, counts=counts))
+    large = dict(size=[2**20, 2**12], counts=[2**32])
+    assert not is_run_length(large)
+    assert is_run_length(large | dict(counts=[2**32 - 1, 1]))
 
 
 def test_annotations_of_crowds_only(write):

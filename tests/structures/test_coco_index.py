@@ -68,11 +68,16 @@ def test_fields_of_other_tasks_are_ignored(tmp_path):
 def test_malformed_masks_of_annotations_are_left_out(tmp_path):
     _, truth = write_case('coco', tmp_path)
     content = json.loads(open(truth).read())
-    masks = [dict(size='x', counts=7), dict(size=[2, 2], counts=[1e9, -5]), [[1, 2]], 'text']
+    for image in content['images']:
+        image.update(width=5, height=4)
+    masks = [
+        *(dict(size='x', counts=7), dict(size=[2, 2], counts=[1e9, -5]), [[1, 2]], 'text'),
+        *(dict(size=[10**5, 10**5], counts=[10**10]), dict(size=[5, 4], counts=[3, 7, 10])),
+    ]
     valid = dict(size=[4, 5], counts=[3, 7, 10])
     for entry, segmentation in zip(content['annotations'], [*masks, valid]):
         entry['segmentation'] = segmentation
     file = tmp_path / 'masks.json'
     file.write_text(json.dumps(content))
-    read = read_index(str(file)).dataset['annotations'][:5]
+    read = read_index(str(file)).dataset['annotations'][:7]
     assert [entry['segmentation'] for entry in read] == [*[{} for _ in masks], valid]

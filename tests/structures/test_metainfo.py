@@ -72,6 +72,24 @@ def test_unreadable_metainfo_raises(tmp_path):
         metainfo.read_metainfo(dict(dataset_name='fish'))
 
 
+@pytest.mark.parametrize(
+    ('value', 'shown'),
+    [('0', '0'), ('-0.5', '-0.5'), ("float('nan')", 'nan'), ("float('inf')", 'inf')],
+)
+def test_sigmas_that_are_not_positive_raise(tmp_path, value, shown):
+    path = tmp_path / 'fish.py'
+    path.write_text(DESCRIPTION.replace('0.5]', f'{value}]'))
+    for source, name in ((path, str(path)), (dict(from_file=str(path)), f'metainfo {path}')):
+        with pytest.raises(
+            DatasetError,
+            match=f"^{name}: the sigma of the keypoint 'right_fin' is {shown} "
+            r'\(1 of 2 sigmas are wrong\): expected a positive number',
+        ):
+            metainfo.read_metainfo(source)
+    path.write_text(DESCRIPTION.replace('[0.25, 0.5]', '[]'))
+    assert len(metainfo.read_metainfo(path)['sigmas']) == 0
+
+
 def test_default_sigmas_are_those_of_coco():
     """Keypoints with COCO's names have the sigmas of MMPose's COCO metainfo; others the default."""
     coco = metainfo.read_metainfo('configs/_base_/datasets/coco.py')
@@ -104,6 +122,25 @@ def test_sigmas_are_measured_from_two_sets_of_labels(write):
     assert set(sigmas) == {'foot', 'joint'}  # nine labels are too few for the bulb
     assert [sigmas['foot'].value, sigmas['joint'].value] == pytest.approx(true_sigmas[:2], rel=0.03)
     assert sigmas['foot'].origin == 'measured on 4000 objects'
+
+
+def test_identical_labels_raise(write):
+    points = np.random.default_rng(0).uniform(100, 200, (12, 3, 3))
+    points[..., 2] = 2
+    files = []
+    for name in ('first.json', 'second.json'):
+        content = points.copy()
+        path = write(lambda _, p=content: with_keypoints(p, np.full(12, 900.0)), name)
+        files.append(read_keypoint_file(path))
+        points[:, 1:, 0] += 3
+    with pytest.raises(
+        DatasetError,
+        match='^the labels of the keypoint .foot. are identical in .*first.json and .*second.json, '
+        r'so its sigma would be 0 \(1 of 3 keypoints are like this\): expected labels of a second',
+    ):
+        metainfo.measure_sigmas(*files)
+    with pytest.raises(DatasetError, match='3 of 3 keypoints'):
+        metainfo.measure_sigmas(files[0], files[0])
 
 
 def test_mismatched_labels_raise(write):

@@ -48,7 +48,20 @@ def detections(content: dict) -> list[dict]:
             image_id=person['image_id'],
             category_id=1,
             bbox=[side + 2 for side in person['bbox']],
-            score=0.5,
+            score=0.5 + person['id'] / 1000,
+        )
+        for person in content['annotations']
+    ]
+
+
+def results(content: dict) -> list[dict]:
+    """Return the keypoints of the people."""
+    return [
+        dict(
+            image_id=person['image_id'],
+            category_id=1,
+            keypoints=list(person['keypoints']),
+            score=0.5 + person['id'] / 1000,
         )
         for person in content['annotations']
     ]
@@ -196,24 +209,18 @@ def test_few_boxes_do_not_show_the_format(count, images, errors):
 
 
 def test_relative_keypoints_of_results(write):
-    results = [
-        dict(
-            image_id=person['image_id'],
-            category_id=1,
-            score=0.5,
-            keypoints=(np.reshape(person['keypoints'], (-1, 3)) / (*SIZE, 2)).ravel().tolist(),
-        )
-        for person in people()['annotations']
-    ]
-    (finding,) = check_results(write(results))
+    entries = results(people())
+    for entry in entries:
+        entry['keypoints'] = (np.reshape(entry['keypoints'], (-1, 3)) / (*SIZE, 2)).ravel().tolist()
+    (finding,) = check_results(write(entries))
     assert finding.is_error
     assert str(finding) == (
         'result at index 0, of image 1, has keypoints whose coordinates are all between -1 and 1 '
         '(60 of 60 are like this): expected x and y in pixels; these may be relative to the image'
     )
-    for entry in results[:40]:
+    for entry in entries[:40]:
         entry['keypoints'] = [0.0] * 15  # the keypoints of an empty prediction
-    assert check_results(write(results)) == []
+    assert check_results(write(entries)) == []
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -287,6 +294,75 @@ def test_images_without_detections(write):
     assert not finding.is_error
     assert (finding.count, finding.total) == (28, 29)  # image 1 has no annotated people
     assert finding.examples[0] == "image 2 ('2.jpg') has annotated people but no detection"
+
+
+def test_results_of_less_than_half_of_the_images(write):
+    content = people()
+    truth = write(content, 'truth.json')
+    entries = results(content)
+    assert check_results(write(entries), truth) == []
+    assert check_results(write(entries[:30]), truth) == []  # those of 15 of 30 images
+    assert check_results(write([]), truth) == []
+    (finding,) = check_results(write(entries[:28]), truth)
+    assert (finding.is_error, finding.count, finding.total) == (False, 16, 30)
+    assert str(finding) == (
+        "image 15 ('15.jpg') has annotated people but no result (16 of 30 are like this): "
+        'expected results of all images; the people in the others count as missed'
+    )
+    images = write(dict(images=content['images'], categories=content['categories']), 'images.json')
+    assert check_results(write(entries[:28]), images) == []
+
+
+def test_annotations_that_are_twice_in_the_file(write):
+    content = people()
+    for person in people()['annotations']:
+        content['annotations'].append({**person, 'id': 1000 + person['id']})
+    (finding,) = check_annotations(write(content))
+    assert (finding.is_error, finding.count, finding.total) == (False, 60, 120)
+    assert finding.examples[1] == (
+        'annotation 1002 has the image, bbox and keypoints of annotation 2'
+    )
+    for person in content['annotations'][:60]:
+        person['keypoints'][0] += 0.5
+    assert check_annotations(write(content)) == []
+
+
+def test_results_that_are_twice_in_the_file(write):
+    entries = results(people())
+    (finding,) = check_results(write([*entries, *({**x, 'score': 0.1} for x in entries)]))
+    assert (finding.is_error, finding.count, finding.total) == (False, 60, 120)
+    assert finding.examples[0] == (
+        'result at index 60, of image 1, has the image and keypoints of an earlier result'
+    )
+    others = [{**entry, 'image_id': 31 - entry['image_id']} for entry in entries]
+    assert check_results(write([*entries, *others])) == []
+
+
+@pytest.mark.parametrize('score', [0, 0.5, 1.0])
+def test_scores_that_are_equal(write, score):
+    """From 20 entries in five images on."""
+    content = people()
+    for kind, entries, check in (
+        ('detection', detections(content), check_detections),
+        ('result', results(content), check_results),
+    ):
+        for number, entry in enumerate(entries):
+            entry.update(score=score, image_id=number % 5 + 1)
+        if kind == 'detection' and score:  # boxes of annotations often have equal scores
+            assert check(write(entries[:20])) == []
+            continue
+        (finding,) = check(write(entries[:20]))
+        assert not finding.is_error
+        assert str(finding) == (
+            f'all 20 {kind}s have the score {score}: expected different scores: AP depends on the '
+            'order of the scores'
+        )
+        assert check(write(entries[:19])) == []
+        entries[3]['image_id'] = entries[8]['image_id'] = 1
+        entries[13]['image_id'] = entries[18]['image_id'] = 1
+        assert check(write(entries[:20])) == []
+        entries[20]['score'] = 0.25
+        assert check(write(entries[:21])) == []
 
 
 def test_counts_of_keypoints_that_contradict_the_labels(write):

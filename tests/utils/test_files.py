@@ -5,6 +5,8 @@ import gzip
 import os
 import pickle
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from pose_backbones.utils.files import (
     open_regular,
     read_text,
     remove_drafts,
+    write_to_folder,
 )
 from tests.helpers.tools import run_code, small_disk
 
@@ -193,6 +196,53 @@ def test_writable_checks_leave_no_files(tmp_path):
     check_writable_dir(tmp_path / 'a/b', '--out')
     assert sorted(tmp_path.iterdir()) == before
     assert existing.read_text() == 'user content'
+
+
+def test_directory_that_another_process_removes_is_created_again(tmp_path: Path) -> None:
+    folder = tmp_path / 'a' / 'b'
+    removals = iter(range(2))
+    created: list[Path] = []
+
+    def write() -> None:
+        if next(removals, None) is not None:
+            folder.rmdir()
+            folder.parent.rmdir()
+        (folder / 'file').write_text('content')
+
+    write_to_folder(folder, write, created)
+    assert (folder / 'file').read_text() == 'content'
+    assert set(created) == {folder, folder.parent}
+    with pytest.raises(FileNotFoundError, match='none'):
+        write_to_folder(folder, (folder / 'none').read_text)
+
+
+@pytest.mark.parametrize('loop', ['check', 'draft', 'lock'])
+def test_processes_that_write_to_the_same_new_directory(tmp_path: Path, loop: str) -> None:
+    """The check of one process removes the empty directory that another is about to write to."""
+    code = (
+        'import sys\n'
+        'from pathlib import Path\n'
+        'from pose_backbones.utils.files import check_writable_dir, draft_folder\n'
+        'from pose_backbones.utils.lock import lock_directory\n'
+        'folder = Path(sys.argv[1], "new")\n'
+        'for _ in range(int(sys.argv[3])):\n'
+        '    if sys.argv[2] == "check":\n'
+        '        check_writable_dir(folder, "--out")\n'
+        '    elif sys.argv[2] == "draft":\n'
+        '        with draft_folder(folder / "out") as draft:\n'
+        '            (draft / "file").write_text("")\n'
+        '    else:\n'
+        '        with lock_directory(folder, "--out"):\n'
+        '            pass\n'
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', code, tmp_path, kind, '1000'], stderr=subprocess.PIPE, text=True
+        )
+        for kind in ('check', loop)
+    ]
+    outputs = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
 
 
 @pytest.mark.parametrize('name', ['a\0b', 'a\0/b', 'a\ud800'])

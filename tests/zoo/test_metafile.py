@@ -153,6 +153,41 @@ def test_unknown_key_raises(copy):
         read_models(copy / 'configs')
 
 
+URLS = ['https://a.b/x.pth', 'hf://owner/repo/x.pth@v1']
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        (dict(Weights=URLS[0]), (URLS[:1], None)),
+        (dict(Weights=URLS), (URLS, None)),
+        ({'Weights': URLS, 'Weights SHA256': 'a1' * 32}, (URLS, 'a1' * 32)),
+        ({'Weights SHA256': 'a1' * 32}, 'Weights SHA256 without Weights'),
+        (dict(Weights=[]), r'Weights is \[\]: expected a URL with https://, http://, hf://, or'),
+        (dict(Weights=7), 'Weights is 7: expected a URL'),
+        (dict(Weights='x.pth'), "Weights is 'x.pth': expected a URL"),
+        (dict(Weights=[URLS[0], None]), 'Weights is .*None.: expected a URL'),
+        (dict(Weights=URLS[:1] * 2), 'Weights is .*: expected .*a list of different ones'),
+        ({'Weights': URLS, 'Weights SHA256': 'a1'}, "Weights SHA256 is 'a1': expected 64 hex"),
+        ({'Weights': URLS, 'Weights SHA256': 1}, 'Weights SHA256 is 1: expected str'),
+    ],
+)
+def test_weights_with_several_urls(copy, changes, expected):
+    path = copy / 'configs/timm/metafile.yml'
+    content = yaml.safe_load(path.read_text())
+    entry = content['Models'][0]
+    entry.pop('Weights', None)
+    entry.update(changes)
+    path.write_text(yaml.safe_dump(content))
+    if isinstance(expected, str):
+        with pytest.raises(ConfigError, match=f'entry {entry["Name"]}: {expected}'):
+            read_models(copy / 'configs')
+        return
+    model = read_models(copy / 'configs')[entry['Name']]
+    assert (list(model.release.urls), model.release.sha256) == expected
+    assert model.weights == URLS[0]
+
+
 def test_upstream_results_of_an_unknown_model_raise(copy):
     path = copy / 'configs/mspn/metafile.yml'
     name = 'td-hm_mspn-1stg_8xb32-96k_coco-256x192'

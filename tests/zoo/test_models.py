@@ -16,7 +16,8 @@ from mmpose.utils import register_all_modules
 import pose_backbones
 from pose_backbones.checkpoints.downloads import cached_file
 from pose_backbones.errors import CheckpointError, ConfigError
-from pose_backbones.zoo import find_name, read_models
+from pose_backbones.zoo import read_models
+from pose_backbones.zoo.mmpose import read_mmpose_models
 from tests.helpers.tools import ROOT, tool_env
 
 NAME = 'td-hm_moganet-xt_8xb32-210e_coco-256x192'
@@ -45,50 +46,12 @@ def checkpoint(by_hand, tmp_path_factory):
     return path
 
 
-def test_list_models():
-    names = pose_backbones.list_models()
-    files = {path.stem for path in (ROOT / 'configs').glob('[a-z]*/*.py')}
-    assert names == sorted(files)
-    assert pose_backbones.list_models('*swin-l*') == [
-        'td-hm_swin-l-p4-w7_8xb32-210e_coco-256x192',
-        'td-hm_swin-l-p4-w7_8xb32-210e_coco-384x288',
-    ]
-    assert pose_backbones.list_models('swin') == []
-
-
 def test_get_config_returns_a_new_config():
     path = str(ROOT / f'configs/moganet/{NAME}.py')
     config = pose_backbones.get_config(NAME)
     assert config._cfg_dict == Config.fromfile(path)._cfg_dict
     config.model.head.out_channels = 1
     assert pose_backbones.get_config(NAME).model.head.out_channels == 17
-
-
-@pytest.mark.parametrize('function', ['get_config', 'build'])
-def test_unknown_name_raises_with_suggestion(function):
-    misspelled = 'td-hm_moganet-xt_coco-256x192'
-    with pytest.raises(
-        ConfigError, match=(f"unknown model '{misspelled}': .*list_models.*did you mean {NAME}")
-    ):
-        getattr(pose_backbones, function)(misspelled)
-
-
-def test_find_name():
-    name = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
-    assert find_name('moganet-s_coco-256x192') == find_name(name) == name
-    assert all(find_name(name) == name for name in pose_backbones.list_models())
-    with pytest.raises(
-        ConfigError,
-        match="model 'mspn-2stg_coco-256x192' is ambiguous: expected the full name, "
-        'td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_',
-    ):
-        find_name('mspn-2stg_coco-256x192')
-    with pytest.raises(
-        ConfigError, match="unknown model 'moganet-s_256': expected the path of a config, or one of"
-    ):
-        find_name('moganet-s_256')
-    with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32-210e_coco-256x192'):
-        find_name('td-hm_moganet-s_8xb3-210e_coco-256x192')
 
 
 def test_package_exports():
@@ -217,17 +180,40 @@ def test_released_weights(checkpoint, tmp_path, monkeypatch, by_hand):
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
+def test_released_weights_in_a_mirror(checkpoint, tmp_path, monkeypatch, by_hand):
+    """Without a network connection; the file is used in place, also by MMEngine's loader."""
+    url = read_models()[NAME].weights
+    file = tmp_path / url.removeprefix('https://')
+    file.parent.mkdir(parents=True)
+    file.write_bytes(checkpoint.read_bytes())
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    monkeypatch.setenv('POSE_BACKBONES_MIRROR', str(tmp_path))
+    monkeypatch.setenv('POSE_BACKBONES_OFFLINE', '1')
+    model = pose_backbones.build(NAME, pretrained=True)
+    by_url = init_model(model.cfg, url, device='cpu')
+    for name, value in by_hand.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+        assert torch.equal(by_url.state_dict()[name], value)
+    assert not (tmp_path / 'torch').exists()
+    file.write_bytes(b'damaged')
+    with pytest.raises(CheckpointError, match=f'unreadable: {url} .{file}. '):
+        pose_backbones.build(NAME, pretrained=True)
+    assert file.read_bytes() == b'damaged'
+
+
 def test_download_error(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
 
     def unreachable(*args, **kwargs):
         raise URLError('no network')
 
-    monkeypatch.setattr('torch.hub.urlopen', unreachable)
+    monkeypatch.setattr('urllib.request.OpenerDirector.open', unreachable)
     with pytest.raises(
         CheckpointError,
         match=(
-            'checkpoint out of reach: https://github.com/Westlake-AI/.*moganet_xt_coco_256x192.pth'
+            'checkpoint out of reach: https://github.com/Westlake-AI/.*moganet_xt_coco_256x192.pth '
+            '.*no network'
         ),
     ):
         pose_backbones.build(NAME, pretrained=True)
@@ -258,6 +244,44 @@ def test_model_without_released_weights_raises():
 def test_invalid_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         pose_backbones.build(NAME, **arguments)
+
+
+def test_model_of_mmpose(tmp_path):
+    """The weights, the metainfo and the predictions are those of MMPose's functions."""
+    name = 'rtmpose-t_8xb256-420e_body8-256x192'
+    path = tmp_path / 'weights.pth'
+    config = read_mmpose_models()[name].config
+    expected = init_model(str(config), device='cpu')
+    torch.save(dict(state_dict=expected.state_dict()), path)
+    model = pose_backbones.build('rtmpose-t', pretrained=str(path))
+    assert model.cfg.filename == str(config)
+    assert model.dataset_meta['keypoint_id2name'] == expected.dataset_meta['keypoint_id2name']
+    image = np.random.default_rng(0).integers(0, 255, (120, 100, 3), np.uint8)
+    (sample,), (other,) = (inference_topdown(each, image) for each in (model, expected))
+    np.testing.assert_array_equal(sample.pred_instances.keypoints, other.pred_instances.keypoints)
+    (result,) = pose_backbones.PoseInferencer('rtmpose-t', path)(image)
+    np.testing.assert_allclose(result.keypoints, other.pred_instances.keypoints, atol=1e-3)
+    assert result.names[0] == 'nose'
+
+
+def test_other_number_of_keypoints_of_a_model_of_mmpose():
+    model = pose_backbones.build('rtmpose-t', 5)
+    assert model.head.out_channels == model.dataset_meta['num_keypoints'] == 5
+    (result,) = inference_topdown(model, np.zeros((64, 64, 3), np.uint8))
+    assert result.pred_instances.keypoints.shape == (1, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'message'),
+    [
+        ('human3d', dict(num_keypoints=5), 'the number of keypoints of .* cannot be changed'),
+        ('dwpose_l_dis_m_coco-256x192', {}, 'no model.backbone: .* the student, .*rtmpose-m_'),
+        ('rtmpose-m_8xb64-270e_coco-ubody-wholebody-256x192', dict(pretrained=True), 'no released'),
+    ],
+)
+def test_model_of_mmpose_that_cannot_be_built(name, arguments, message):
+    with pytest.raises((ConfigError, CheckpointError), match=message):
+        pose_backbones.build(name, **arguments)
 
 
 def test_weights_of_another_model_raise(checkpoint):

@@ -95,7 +95,8 @@ def model_zoo(families: Iterable[Family]) -> str:
         '',
         'In Python, use `pose_backbones.list_models()`, `get_config(name)` and '
         '`build(name, num_keypoints=…, pretrained=…)`. The name of a model is the name of its '
-        'config without `.py`.',
+        'config without `.py`. They find the models of MMPose, too: '
+        "`list_models(source='mmpose')`.",
         '',
     ]
     for family in families:

@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...checkpoints.names.efficientnet import convert_to_timm
 from ...errors import CheckpointError
 from ...registry import MODELS
 from ...utils.arguments import check_flag, check_positive_int, check_rate
@@ -48,9 +49,10 @@ class TimmBackbone(BaseBackbone):
     Freezing a stage freezes all modules that its map depends on. In HRNet, whose branches exchange
     maps, every map except the first depends on the whole network.
 
-    Weights of timm classifiers are converted when they are loaded; weights that no map of
-    `out_indices` depends on are ignored. With `pretrained`, timm also adapts the weights to
-    `in_channels` and `img_size`, and converts the original releases that it supports.
+    Weights of timm classifiers, and of EfficientNet-PyTorch for `tf_efficientnet_*`, are converted
+    when they are loaded; weights that no map of `out_indices` depends on are ignored. With
+    `pretrained`, timm also adapts the weights to `in_channels` and `img_size`, and converts the
+    original releases that it supports.
 
     `pretrained` weights are loaded by `init_weights`, when training starts, like those of
     `init_cfg`. Building a model for testing or inference needs no network access.
@@ -175,7 +177,8 @@ class TimmBackbone(BaseBackbone):
     def convert_names(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the weights of timm's own model to those of this backbone.
 
-        timm's feature extractors replace some dots of a name by underscores.
+        timm's feature extractors replace some dots of a name by underscores. Weights of
+        EfficientNet-PyTorch are accepted, too.
 
         Args:
             weights: Name → tensor, without a prefix.
@@ -183,9 +186,21 @@ class TimmBackbone(BaseBackbone):
         Returns:
             Name → tensor, without weights that the backbone does not use. Current and unknown names
             are unchanged.
+
+        Raises:
+            CheckpointError: If weights of EfficientNet-PyTorch are loaded into a model with another
+                padding.
         """
         if not weights or any(name.startswith('model.') for name in weights):
             return weights
+        timm_weights = convert_to_timm(weights)
+        if timm_weights is not weights and not self._source.name.startswith('tf_'):
+            raise CheckpointError(
+                f'these weights of EfficientNet-PyTorch have the padding of TensorFlow, which '
+                f'{self._source.name} does not have: expected a model_name that starts with '
+                'tf_efficientnet_'
+            )
+        weights = timm_weights
         names = {_flat(name): name for name in self.state_dict()}
         timm_names = self._source.names()
         return {

@@ -14,6 +14,7 @@ from ...checkpoints.loading import check_checkpoint_path, get_weights, load_weig
 from ...configs import building, load_config
 from ...errors import ConfigError, closest
 from ...registry import MODELS
+from ...zoo.names import config_path
 from .heatmap_grid import crop_grid, map_grid
 from .pipeline_geometry import check_codec, common_metainfo, read_crop
 
@@ -57,7 +58,8 @@ class Member(nn.Module):
                 f'{self.name}: model.head.out_channels is {head.out_channels}, but the dataset '
                 f'{metainfo["dataset_name"]} has {metainfo["num_keypoints"]} keypoints'
             )
-        load_weights(self.model, get_weights(read_checkpoint(checkpoint)), checkpoint)
+        weights = get_weights(read_checkpoint(checkpoint))
+        load_weights(self.model, weights, checkpoint, dataset=metainfo['dataset_name'])
         self.pixels = crop_grid(self.crop.size, self.crop.use_udp)
         self.cells = map_grid(self.codec)
 
@@ -139,7 +141,7 @@ class EnsembleMembers(nn.ModuleList):
             raise ConfigError(
                 f'the weights of the members are {self.weights}: at least one must be above 0'
             )
-        cfgs = [load_config(member['config']) for member in members]
+        cfgs = [load_config(config_path(member['config'])) for member in members]
         for cfg in cfgs:
             _check_model(cfg)
         for member in members:

@@ -10,7 +10,7 @@ from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.datasets.transforms import TopdownAffine
 from mmpose.registry import TRANSFORMS as MMPOSE_TRANSFORMS
 
-from ...configs import building
+from ...configs import building, type_name
 from ...errors import ConfigError
 from .heatmap_grid import CODECS
 
@@ -85,7 +85,7 @@ def read_crop(cfg: Config) -> Crop:
     )
     config_key = f'{loader_key}.dataset.pipeline'
     pipeline = ((cfg.get(loader_key) or {}).get('dataset') or {}).get('pipeline') or []
-    names = [_name(step) for step in pipeline]
+    names = [type_name(step) for step in pipeline]
     try:
         start = names.index('GetBBoxCenterScale')
         end = names.index('TopdownAffine', start)
@@ -110,18 +110,12 @@ def read_crop(cfg: Config) -> Crop:
     )
 
 
-def _name(step: dict) -> str:
-    kind = step['type']
-    kind = kind if isinstance(kind, str) else kind.__name__
-    return kind.rpartition('.')[2]
-
-
 def _extend_factors(cfg: Config, step: dict, config_key: str) -> tuple[float, float]:
     """Return the factors along x and y of a transform that enlarges the box."""
-    if _name(step) != 'ExtendBBox':
+    if type_name(step) != 'ExtendBBox':
         raise ConfigError(
-            f'{cfg.filename}: {config_key} is {_name(step)}, whose effect on the box is unknown: '
-            'expected only ExtendBBox between GetBBoxCenterScale and TopdownAffine'
+            f'{cfg.filename}: {config_key} is {type_name(step)}, whose effect on the box is '
+            'unknown: expected only ExtendBBox between GetBBoxCenterScale and TopdownAffine'
         )
     with building(cfg):
         extend = MMPOSE_TRANSFORMS.build(step)

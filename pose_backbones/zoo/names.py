@@ -1,0 +1,254 @@
+"""Find models by name: those of this package and those of MMPose."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from os import PathLike, fspath
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..configs import config_folder, load_config
+from ..errors import ConfigError, shown, similar
+from ..utils.release import Release
+from .metafile import read_models
+from .mmpose import PREFERRED, read_mmpose_models
+
+#: packages with configs; the first one has priority
+SOURCES = OWN, MMPOSE = 'pose_backbones', 'mmpose'
+_PREFIX = '::'  # between the package and the name, as in MMEngine
+_CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A config with a name.
+
+    Attributes:
+        name: Name of the config, without `.py`.
+        source: One of `SOURCES`.
+        config: Path of the config.
+    """
+
+    name: str
+    source: str
+    config: Path
+
+    @property
+    def release(self) -> Release | None:
+        """URLs and SHA-256 of the released weights, or None."""
+        models = read_mmpose_models() if self.source == MMPOSE else read_models()
+        model = models.get(self.name)
+        return model.release if model else None
+
+    @property
+    def weights(self) -> str | None:
+        """First URL of the released weights, or None."""
+        release = self.release
+        return release.urls[0] if release else None
+
+
+def list_models(pattern: str | None = None, source: str = OWN) -> list[str]:
+    """Return the names of models.
+
+    Args:
+        pattern: Shell-style pattern such as `'*uniformer*256x192'`. Default: all models.
+        source: `'pose_backbones'`, the models that this package has configs for; `'mmpose'`, those
+            of the installed MMPose; or `'all'`. If both have a config of the same name, the name
+            stands for that of this package, and `'mmpose::NAME'` for that of MMPose.
+
+    Returns:
+        The sorted names. The name of a model is that of its config without `.py`.
+
+    Raises:
+        ConfigError: If MMPose is not installed.
+        ValueError: If there is no such source.
+    """
+    if source not in (*SOURCES, 'all'):
+        raise ValueError(f"source is {source!r}: expected 'pose_backbones', 'mmpose' or 'all'")
+    names: set[str] = set()
+    for each in SOURCES if source == 'all' else (source,):
+        names.update(_files(each))
+    return sorted(name for name in names if pattern is None or fnmatchcase(name, pattern))
+
+
+def find_model(text: str) -> Entry:
+    """Find a model by its name, or a part of it.
+
+    The models of this package have priority over those of MMPose.
+
+    Args:
+        text: The name; or some of its parts in the same order, such as `moganet-s_coco-256x192` for
+            `td-hm_moganet-s_8xb32-210e_coco-256x192`; or for a model of MMPose, one of its aliases,
+            such as `human`, or of `PREFERRED`, such as `rtmpose-m`. With the prefix
+            `pose_backbones::` or `mmpose::`, only the models of this package are found; then, the
+            path of a config in its directory of configs is a name, too.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigError: If no model or several models match. The message lists similar names.
+    """
+    if text.endswith(_CONFIG_SUFFIXES) and _PREFIX not in text:
+        raise ConfigError(
+            f'{shown(text)} is the path of a config: expected the name of a model; '
+            'PoseInferencer, the tools and build_config take configs'
+        )
+    source, _, name = text.rpartition(_PREFIX)
+    if source and source not in SOURCES:
+        raise ConfigError(f'{shown(text)}: expected a name with {" or ".join(SOURCES)} before ::')
+    if source and name.endswith('.py'):
+        name = Path(name).stem
+    sources = (source,) if source else SOURCES
+    for find in (_exact, _by_alias, _by_parts):
+        for each in sources:
+            matches = find(name, each)
+            if len(matches) == 1:
+                return Entry(matches[0], each, _files(each)[matches[0]])
+            if matches:
+                raise ConfigError(
+                    f'model {text!r} is ambiguous: expected the full name, '
+                    f'{", ".join(matches[:-1])} or {matches[-1]}'
+                )
+    raise ConfigError(_unknown(text, name, sources))
+
+
+def find_name(text: str) -> str:
+    """Return the full name with which a model is found, see `find_model`.
+
+    It has the prefix `mmpose::` if this package has a model of the same name.
+    """
+    model = find_model(text)
+    is_hidden = model.source != OWN and model.name in _files(OWN)
+    return f'{model.source}{_PREFIX}{model.name}' if is_hidden else model.name
+
+
+def get_config(name: str) -> Config:
+    """Load the config of a model.
+
+    Args:
+        name: See `find_model`.
+
+    Returns:
+        A new config, which the caller may change.
+
+    Raises:
+        ConfigError: If no model or several models match. The message lists similar names.
+    """
+    return load_config(str(find_model(name).config))
+
+
+def config_path(text: str | PathLike) -> str:
+    """Return the path of a config that is given as a path or as the name of a model.
+
+    Args:
+        text: The path of a config file, which may not exist; or the name of a model, see
+            `find_model`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: If there is no model of the name.
+    """
+    text = fspath(text)
+    return text if is_config_path(text) else str(find_model(text).config)
+
+
+def is_config_path(text: str) -> bool:
+    """Return whether a text is a path of a config, which may not exist, and not a name."""
+    is_path = text.endswith(_CONFIG_SUFFIXES) or len(Path(text).parts) > 1
+    return Path(text).is_file() or (is_path and _PREFIX not in text)
+
+
+def is_model_name(text: str) -> bool:
+    """Return whether a text is the name of a model, see `find_model`."""
+    try:
+        find_model(text)
+    except ConfigError:
+        return False
+    return True
+
+
+def _files(source: str) -> dict[str, Path]:
+    """Return name → path of the configs of a package, except for base configs."""
+    if source == MMPOSE:
+        return {model.name: model.config for model in read_mmpose_models().values()}
+    return {
+        path.stem: path for path in config_folder().glob('*/*.py') if path.parent.name != '_base_'
+    }
+
+
+def _exact(name: str, source: str) -> list[str]:
+    return [name] if name in _files(source) else []
+
+
+def _by_alias(name: str, source: str) -> list[str]:
+    if source != MMPOSE:
+        return []
+    alias = name.lower()
+    models = read_mmpose_models()
+    if PREFERRED.get(alias) in models:
+        return [PREFERRED[alias]]
+    if found := [model.name for model in models.values() if alias in model.aliases]:
+        return found
+    # Without the size of a model, `rtmpose` would be the only config of which it is a part.
+    sizes = [full for short, full in PREFERRED.items() if short.startswith(f'{alias}-')]
+    return sizes if len(sizes) > 1 else []
+
+
+def _by_parts(name: str, source: str) -> list[str]:
+    parts = name.lower().split('_')
+    return sorted(full for full in _files(source) if _has_parts(full.lower().split('_'), parts))
+
+
+def _has_parts(name: list[str], parts: list[str]) -> bool:
+    """Return whether the name contains the parts in this order."""
+    rest = iter(name)
+    return all(part in rest for part in parts)
+
+
+def _unknown(text: str, name: str, sources: Iterable[str]) -> str:
+    """Return the message about an unknown name."""
+    lists = []
+    for source in sources:
+        argument = '' if source == OWN else f'source={source!r}'
+        count = len(_files(source))
+        lists.append(f'the {count} names of pose_backbones.list_models({argument})')
+    return (
+        f'unknown model {shown(text)}: expected the path of a config, or one of '
+        f'{" or ".join(lists)}{suggest(name, sources)}'
+    )
+
+
+def suggest(text: str, sources: Iterable[str]) -> str:
+    """Suggest the closest names of each package, for the end of an error message.
+
+    Args:
+        text: The name that was not found.
+        sources: Packages.
+
+    Returns:
+        `"; did you mean A or B, or C?"`, or an empty string if no name is similar.
+    """
+    hints = []
+    for source in sources:
+        near = similar(text, sorted(_files(source))) or similar(text, _first_parts(source))
+        if near:
+            hints.append(' or '.join(near))
+    return f'; did you mean {", or ".join(hints)}?' if hints else ''
+
+
+def short_names(name: str) -> list[str]:
+    """Return the aliases and other short names of a model of MMPose."""
+    preferred = [short for short, full in PREFERRED.items() if full == name]
+    return [*preferred, *read_mmpose_models()[name].aliases]
+
+
+def _first_parts(source: str) -> list[str]:
+    """Return the first parts of the names of a package, and its short names."""
+    parts = {part for name in _files(source) for part in name.split('_')[:2]}
+    if source == MMPOSE:
+        parts.update(short for name in _files(source) for short in short_names(name))
+    return sorted(parts)

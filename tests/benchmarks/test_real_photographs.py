@@ -1,0 +1,191 @@
+"""Tests of benchmarks/real_photographs.py, with generated images in place of photographs."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DefaultScope
+from mmpose.registry import DATASETS
+
+from benchmarks import real_photographs
+from benchmarks.real_photographs import ROWS, Row, main, make_config, parse_args, table
+from pose_backbones.errors import ConfigError
+from pose_backbones.structures.annotation_tools.lsp import JOINTS
+from tests.helpers.tools import run_tool
+
+_SHARED = ('PCK/PCK', 'coco/AP', 'coco/AP .5')
+
+
+@pytest.fixture
+def data(tmp_path: Path, synthetic: Path) -> Path:
+    """Synthetic people with the joints of LSPET."""
+    folder = tmp_path / 'lspet'
+    (folder / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (folder / split).symlink_to(synthetic / split)
+        file = synthetic / f'annotations/person_keypoints_{split}.json'
+        content = json.loads(file.read_text())
+        names = content['categories'][0]['keypoints']
+        people = []
+        for person in content['annotations']:
+            points = np.reshape(person['keypoints'], (-1, 3))
+            row = dict(zip(names, points))
+            joints = np.array([row.get(name, np.zeros(3)) for name in JOINTS])
+            count = int((joints[:, 2] > 0).sum())
+            if count:
+                values = joints.ravel().tolist()
+                people.append(dict(person, keypoints=values, num_keypoints=count))
+        category = dict(content['categories'][0], keypoints=list(JOINTS), skeleton=[])
+        content.update(annotations=people, categories=[category])
+        (folder / f'annotations/{split}.json').write_text(json.dumps(content))
+    return folder
+
+
+def test_synthetic_people_have_the_joints_of_lspet(
+    tmp_path: Path, data: Path, synthetic: Path
+) -> None:
+    out = tmp_path / 'runs'
+    out.mkdir()
+    (out / 'synthetic').symlink_to(synthetic)
+    files = [str(data / f'annotations/{split}.json') for split in ('train', 'val')]
+    done = run_tool('make_dataset_info.py', *files, str(out / 'metainfo.py'))
+    assert done.returncode == 0, done.stdout
+    args = parse_args(['b', '--data', str(data), '--out', str(out)])
+    dataset = make_config(ROWS['b'], args, is_synthetic=True).train_dataloader.dataset
+    dataset.pipeline = []
+    (people,) = dataset.datasets
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        converted = DATASETS.build(dataset)
+        original = DATASETS.build(dict(people, pipeline=[]))
+    names = original.metainfo['keypoint_id2name'].values()
+    assert len(converted) == len(original) > 20
+    for index in range(len(converted)):
+        points = converted[index]['keypoints'][0]
+        flags = converted[index]['keypoints_visible'][0]
+        person = original[index]
+        expected = dict(zip(names, person['keypoints'][0], strict=True))
+        visible = dict(zip(names, person['keypoints_visible'][0], strict=True))
+        for number, name in enumerate(JOINTS[:12]):
+            np.testing.assert_allclose(points[number], expected[name])
+            assert flags[number, 0] == visible[name]
+        shoulders = [expected[f'{side}_shoulder'] for side in ('left', 'right')]
+        np.testing.assert_allclose(points[12], np.mean(shoulders, axis=0), rtol=1e-6)
+        assert flags[13].tolist() == [0, 0]  # the top of the head has no label and no weight
+    assert converted[0]['flip_indices'] == [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13]
+
+
+def test_row_is_trained_tested_and_printed(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1))
+    monkeypatch.setattr(real_photographs, 'BATCH_SIZE', 4)
+    out = tmp_path / 'runs'
+    options = ['--data', str(data), '--out', str(out), '--synthetic-steps', '2', '--steps', '3']
+    files = ['--json', str(tmp_path / 'all.json'), '--plot', str(tmp_path / 'all.png')]
+    main(['moganet-b', *options, *files])
+    (result,) = json.loads((tmp_path / 'all.json').read_text())
+    steps, values = zip(*result['curve'], strict=True)
+    assert steps == (1, 2, 3)
+    assert values[-1] == pytest.approx(result['metrics']['PCK/PCK'])
+    assert cv2.imread(str(tmp_path / 'all.png')).shape[2] == 3
+    assert result['start'] == 'synthetic'
+    assert (result['steps'], result['synthetic_steps'], result['seed']) == (3, 2, 0)
+    metrics = result['metrics']
+    assert 0 <= metrics['PCK/PCK'] <= 100
+    assert set(metrics) >= {f'PCK/{name}' for name in JOINTS} | {'coco/AP', 'PCK/mean'}
+    log = next((out / 'moganet-b-3-seed0').glob('*/*.log')).read_text()
+    assert 'synthetic-moganet-xt-2-seed0/iter_2.pth' in log  # the initial weights
+    lines = capsys.readouterr().out.splitlines()
+    assert f'| moganet-b | moganet-xt | synthetic | 0 | 3 | {result["minutes"]} | ' in lines[2]
+    assert lines[-1].startswith('| head top | nan')
+    main(['moganet-b', *options])  # is complete
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+@pytest.fixture
+def coco(tmp_path: Path, synthetic: Path) -> Path:
+    """Synthetic people with the names of COCO's files."""
+    folder = tmp_path / 'coco'
+    (folder / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (folder / f'{split}2017').symlink_to(synthetic / split)
+        file = f'annotations/person_keypoints_{split}'
+        (folder / f'{file}2017.json').symlink_to(synthetic / f'{file}.json')
+    return folder
+
+
+def test_lspet_has_twelve_keypoints_of_coco(tmp_path: Path, data: Path, coco: Path) -> None:
+    out = tmp_path / 'runs'
+    out.mkdir()
+    files = [str(data / f'annotations/{split}.json') for split in ('train', 'val')]
+    assert run_tool('make_dataset_info.py', *files, str(out / 'metainfo.py')).returncode == 0
+    (tmp_path / 'imagenet.pth').write_bytes(b'')
+    options = ['--coco', str(coco), '--out', str(out), '--imagenet', str(tmp_path / 'imagenet.pth')]
+    args = parse_args(['coco-c', '--data', str(data), *options])
+    cfg = make_config(ROWS['coco-c'], args, is_synthetic=False)
+    assert cfg.model.head.out_channels == 17
+    dataset = cfg.train_dataloader.dataset
+    dataset.pipeline = []
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        both = DATASETS.build(dataset)
+        lspet, people = (DATASETS.build(dict(part, pipeline=[])) for part in dataset.datasets)
+    assert len(both) == len(lspet) + 5 * len(people)
+    names = list(both.metainfo['keypoint_id2name'].values())
+    converted, original = both[3], lspet[3]
+    points = dict(zip(JOINTS, original['keypoints'][0], strict=True))
+    flags = dict(zip(JOINTS, original['keypoints_visible'][0], strict=True))
+    for index, name in enumerate(names):
+        expected = flags.get(name, 0)
+        assert converted['keypoints_visible'][0, index].tolist() == [expected, min(expected, 1)]
+        if expected:
+            np.testing.assert_allclose(converted['keypoints'][0, index], points[name])
+    assert sum(name in points for name in names) == 12
+    assert cfg.test_dataloader.dataset.ann_file == 'annotations/person_keypoints_val2017.json'
+    assert cfg.test_evaluator[0].ann_file.startswith(str(coco))
+
+
+def test_row_of_coco_is_trained_and_printed(
+    tmp_path: Path, data: Path, coco: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1))
+    monkeypatch.setattr(real_photographs, 'BATCH_SIZE', 4)
+    monkeypatch.setitem(ROWS, 'coco-d', Row('moganet-xt', synthetic=True, coco=True))
+    out = tmp_path / 'runs'
+    options = ['--data', str(data), '--coco', str(coco), '--out', str(out)]
+    main(['coco-d', *options, '--synthetic-steps', '2', '--steps', '2'])
+    result = json.loads((out / 'coco-d-2-seed0/result.json').read_text())
+    assert 'PCK/nose' in result['metrics']
+    assert 'PCK/neck' not in result['metrics']
+    other = dict(result, row='x', metrics={'PCK/neck': 50.0, **dict.fromkeys(_SHARED, 0.0)})
+    lines = list(table([result, other]))
+    assert lines[-1] == '| neck |  | 50.0 |'
+    assert '| coco-d | moganet-xt | synthetic |' in capsys.readouterr().out
+
+
+def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
+    out = ['--out', str(tmp_path / 'runs')]
+    for options, message in (
+        (['x'], "row 'x': expected some of a, b, c, d, moganet-a, moganet-b, coco-c, coco-d"),
+        (['a'], '--data None: expected a directory with annotations/train.json'),
+        (['c', '--data', str(data)], '--imagenet None: row c needs this file'),
+        (['coco-c', '--data', str(data)], '--coco None: row coco-c needs the directory of COCO'),
+        ([], 'no row is complete'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            main([*options, *out])
+
+
+@pytest.mark.parametrize(
+    ('folders', 'expected'), [(['images'], ['images/'] * 2), (['train', 'val'], ['train/', 'val/'])]
+)
+def test_folder_of_the_images(folders: list[str], expected: list[str], tmp_path: Path) -> None:
+    """`convert-dataset` writes one folder for both splits."""
+    for name in ('annotations', *folders):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'annotations/train.json').write_text('{}')
+    args = parse_args(['moganet-a', '--data', str(tmp_path), '--out', str(tmp_path / 'runs')])
+    cfg = make_config(ROWS['moganet-a'], args, is_synthetic=False)
+    datasets = cfg.train_dataloader.dataset.datasets[0], cfg.val_dataloader.dataset
+    assert [dataset.data_prefix.img for dataset in datasets] == expected
