@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def test_scalars_equal_those_of_the_run(name, tmp_path):
     for resume in ('', '1'):
         done = run_code(CODE, backend, tmp_path, resume, WANDB_MODE='offline', WANDB_SILENT='true')
         assert done.returncode == 0, done.stdout
+        time.sleep(1)  # the folder of a run is named after the second in which it starts
         (folder,) = set(tmp_path.glob('*/vis_data')) - set(folders)
         folders.append(folder)
         expected, found = logged(folder), read(folder)
