@@ -18,7 +18,7 @@ import torch
 from mmengine.logging import print_log
 
 from ..errors import CheckpointError, WorkDirError
-from ..utils.files import atomic_write, check_regular_file, is_url
+from ..utils.files import atomic_write, check_regular_file, is_url, os_error_reason
 from ..utils.lock import lock_file
 from ..utils.release import HTTP, HUB, Release
 from . import hugging_face
@@ -29,7 +29,7 @@ from .transfer import TransferError, discard, transfer
 
 __all__ = ['Release', 'cached_file', 'find_cached', 'local_file', 'read_url', 'verify_cached']
 
-#: ending of the name of a download with a wrong checksum
+#: ending of the name of a damaged file, which is kept and not used
 _REJECTED = '.rejected'
 _HINT = 'set TORCH_HOME to a directory with enough space that you can write to'
 
@@ -54,20 +54,20 @@ def read_url(
         release: Further URLs and the SHA-256 of the file. Default: only the URL is known.
 
     Returns, Raises:
-        See `read_file` and `local_file`. A damaged download is removed from the cache.
+        See `read_file` and `local_file`. A damaged download is renamed in the cache: its name then
+        ends with `.rejected`. The message has both values of the SHA-256 if one is expected.
     """
     release = release or Release((url,))
     file = local_file(release, model_dir, progress)
-    is_own = any(file == _own_file(each, model_dir) for each in release.urls)
-    name = url if is_own or url.startswith('file://') else f'{url} ({file})'
+    own_url = next((each for each in release.urls if file == _own_file(each, model_dir)), None)
+    name = url if own_url or url.startswith('file://') else f'{url} ({file})'
     try:
         return read_file(file, map_location, name)
     except DamagedCheckpointError as error:
-        if not is_own:
+        if own_url is None:
             raise  # of torch.hub with the correct hash, in a mirror, or of huggingface_hub
-        file.unlink(missing_ok=True)
         raise DamagedCheckpointError(
-            f'{error}. The downloaded file, {file}, was removed'
+            f'{error}{_reject_cached(file, _file_name(own_url), release.sha256)}'
         ) from error
 
 
@@ -270,17 +270,23 @@ def _download(
             resumed = transfer(place, draft, progress, is_verified)
             problem = mismatch(draft, name, release.sha256)
             if problem is not None and resumed:  # parts of two versions, or of a damaged draft
-                discard(draft)
+                kept = _reject(draft, file)
+                print_log(
+                    f'{place}: {problem}. The resumed download is not used, and kept as {kept}; it '
+                    'starts again',
+                    'current',
+                    logging.WARNING,
+                )
+                discard(draft)  # its description
                 transfer(place, draft, progress, is_verified)
                 problem = mismatch(draft, name, release.sha256)
             # The name of a published file can be wrong.
             if problem is not None and release.sha256 is None and _is_complete(draft):
                 print_log(f'{place}: {problem}', 'current', logging.WARNING)
             elif problem is not None:
-                rejected = file.with_name(f'{file.name}{_REJECTED}')
-                draft.replace(rejected)
+                kept = _reject(draft, file)
                 discard(draft)  # its description
-                raise TransferError(f'{problem}. It is not used, and kept as {rejected}')
+                raise TransferError(f'{problem}. It is not used, and kept as {kept}')
         except WorkDirError as error:
             discard(draft)  # a full disk is not left full
             raise WorkDirError(f'{error}. Free some space, or {_HINT}') from error
@@ -288,6 +294,36 @@ def _download(
             pass
         discard(draft)  # its description
         return file
+
+
+def _reject_cached(file: Path, name: str, sha256: str | None) -> str:
+    """Rename a damaged file of the cache, and return what is to be added to the error."""
+    try:
+        with lock_file(file.with_name(f'{file.name}.lock'), _HINT):
+            problem = mismatch(file, name, sha256)
+            kept = _reject(file, file)
+    except FileNotFoundError:
+        return f'. Another process has renamed the downloaded file {file}'
+    except (OSError, WorkDirError) as error:
+        reason = os_error_reason(error) if isinstance(error, OSError) else error
+        return f'. The downloaded file {file} cannot be renamed: {reason}. Remove it'
+    values = f'. I{problem[1:]}' if problem else ''
+    return f'{values}. The downloaded file is not used again, and kept as {kept}'
+
+
+def _reject(draft: Path, file: Path) -> Path:
+    """Rename a damaged file, and return its new path. No other file is replaced.
+
+    Args:
+        draft: The damaged file.
+        file: Path of the file in the cache, which determines the name.
+    """
+    kept, number = file.with_name(f'{file.name}{_REJECTED}'), 1
+    while os.path.lexists(kept):
+        number += 1
+        kept = file.with_name(f'{file.name}.{number}{_REJECTED}')
+    draft.rename(kept)
+    return kept
 
 
 def _is_complete(file: Path) -> bool:

@@ -119,7 +119,7 @@ def test_changed_file_is_downloaded_from_the_start(faulty, folder, change):
 
 
 @pytest.mark.parametrize('damage', ['other content', 'too long', 'no description', 'no JSON'])
-def test_damaged_draft_is_replaced(faulty, folder, damage):
+def test_damaged_draft_is_replaced(faulty, folder, damage, mmengine_log):
     faulty.files['/x.pth'].drops = [20_000] + [0] * 4
     with pytest.raises(CheckpointError):
         get(faulty, folder, sha256=SHA256)
@@ -135,6 +135,14 @@ def test_damaged_draft_is_replaced(faulty, folder, damage):
         description.write_text('[')
     assert get(faulty, folder, sha256=SHA256) == CONTENT
     assert faulty.ranges[-1] == ''
+    kept = [path.read_bytes() for path in folder.glob('*.rejected')]
+    if damage != 'other content':
+        assert kept == []
+        return
+    assert kept == [bytes(20_000) + CONTENT[20_000:]]
+    actual = hashlib.sha256(kept[0]).hexdigest()
+    assert f'its SHA-256 is {actual}: expected {SHA256} (the metafile)' in mmengine_log.text
+    assert len(names(folder)) == 2
 
 
 def test_complete_draft_needs_no_request(faulty, folder):
@@ -218,6 +226,10 @@ def test_checksum_mismatch_shows_both_values(faulty, folder, in_name):
     assert kept.endswith('.rejected')
     assert f'It is not used, and kept as {folder / kept}' in str(error.value)
     assert (folder / kept).read_bytes() == CONTENT
+    faulty.files[f'/{name}'] = File(OTHER)  # a rejected file is never replaced
+    with pytest.raises(CheckpointError, match=r'kept as .*\.2\.rejected'):
+        get(faulty, folder, name, None if in_name else expected)
+    assert [(folder / each).read_bytes() for each in names(folder)] == [OTHER, CONTENT]
     good = f'net-{SHA256[:8]}.pth'
     faulty.files[f'/{good}'] = File(CONTENT)
     assert get(faulty, folder, good) == CONTENT

@@ -1,4 +1,4 @@
-"""Tests of downloading checkpoints: one cached file per URL, damaged files are removed."""
+"""Tests of downloading checkpoints: one cached file per URL, damaged files are renamed."""
 
 import functools
 import hashlib
@@ -76,7 +76,7 @@ def test_urls_with_same_file_name_do_not_collide(tmp_path, server):
 
 
 @pytest.mark.parametrize('name', ['w.pth', 'w.safetensors'])
-def test_damaged_download_is_removed(tmp_path, server, name):
+def test_damaged_download_is_renamed(tmp_path, server, name):
     torch.manual_seed(0)
     save = save_file if name.endswith('.safetensors') else torch.save
     save({'a': torch.randn(999)}, tmp_path / name)
@@ -84,15 +84,42 @@ def test_damaged_download_is_removed(tmp_path, server, name):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(
         CheckpointError,
-        match=(
-            rf'unreadable: {server}/{name}.*downloaded file, .*{name}, was '
-            'removed'
-        ),
+        match=rf'unreadable: {server}/{name}.*downloaded file is not used again, and kept as '
+        rf'.*-{name}\.rejected$',
     ):
         read_checkpoint(f'{server}/{name}')
-    assert not _cached(tmp_path)
+    (kept,) = _cached(tmp_path)
+    assert (tmp_path / 'cache/hub/checkpoints' / kept).read_bytes() == content
     save_file({'a': torch.tensor(3.0)}, tmp_path / name)
     assert read_checkpoint(f'{server}/{name}')['a'] == 3
+
+
+def test_damaged_file_of_the_cache_is_kept_with_both_checksums(tmp_path, server, monkeypatch):
+    """Also without downloads; a file that was renamed before is not replaced."""
+    monkeypatch.setenv('POSE_BACKBONES_OFFLINE', '1')
+    url = f'{server}/net-deadbeef.pth'
+    file = cached_file(url)
+    file.parent.mkdir(parents=True)
+    for content, ending in ((b'PK1', '.rejected'), (b'PK2', '.2.rejected')):
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError) as error:
+            read_checkpoint(url)
+        kept = file.with_name(file.name + ending)
+        values = f'Its SHA-256 is {hashlib.sha256(content).hexdigest()}: expected deadbeef… '
+        assert values in str(error.value)
+        assert str(error.value).endswith(f'kept as {kept}')
+        assert kept.read_bytes() == content
+    assert _cached(tmp_path) == [f'{file.name}.2.rejected', f'{file.name}.rejected']
+
+
+def test_damaged_file_that_cannot_be_renamed(server, monkeypatch):
+    file = cached_file(f'{server}/x.pth')
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b'PK')
+    (file.parent / f'{file.name}.lock').mkdir()
+    with pytest.raises(CheckpointError, match=f'{file.name} cannot be renamed: .* Remove it$'):
+        read_checkpoint(f'{server}/x.pth')
+    assert file.read_bytes() == b'PK'
 
 
 @pytest.mark.parametrize(
