@@ -14,6 +14,7 @@ from ..configs import building, load_config
 from ..errors import ConfigError, first_line
 from ..preflight import check_types
 from ..registry import class_attribute
+from ..zoo.model_kinds import check_estimator
 from ..zoo.names import config_path
 from .flops_options import parse_args
 
@@ -51,6 +52,7 @@ def measure(
         ConfigError: If the model cannot be built, or does not support an image of this shape, or
             needs more than an image, such as ED-Pose and models that lift poses to 3D.
     """
+    check_estimator(cfg)
     register_all_modules()
     # The datasets of a config need not be registered; MMPose lacks one of its own.
     check_types(Config(dict(model=cfg.model), filename=cfg.filename))

@@ -16,6 +16,7 @@ from ..inference.export import AnnotatedOutputs, write_predictions, write_table
 from ..inference.inferencer import PoseInferencer
 from ..inference.inputs import Inputs
 from ..inference.journal import Journal
+from ..inference.loading import check_model
 from ..inference.pose_result import PoseResult
 from ..inference.prediction_stream import Results
 from ..inference.video_reader import is_video
@@ -142,6 +143,7 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
     boxes: BoxesLike | None = WHOLE_IMAGE if args.whole_image else None
     if args.boxes:
         boxes = BoxFile(args.boxes, _category(args.box_category))
+    check_model(args.model)  # before the weights of the detector are downloaded
     if args.detector:  # before the model, which may be exported for minutes
         boxes = load_detector(args.detector, args.detector_weights, args.device)
     try:

@@ -18,6 +18,7 @@ from ..configs import building, load_config
 from ..errors import ConfigError
 from ..models.layers import watch_saved_tensors
 from ..preflight import check_types
+from ..zoo.model_kinds import check_estimator
 from ..zoo.names import config_path
 from .flops import input_shape
 from .memory_options import parse_args
@@ -154,6 +155,7 @@ def measure(
     Raises:
         ConfigError: If the model cannot be built or does not support activation checkpointing.
     """
+    check_estimator(cfg)
     register_all_modules()
     check_types(cfg)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Iterable
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -106,7 +105,6 @@ class PoseInferencer:
         if isinstance(estimator, ExportedEstimator):
             _check_exported(estimator, half, flip_test)
             device = torch.device('cpu')
-        _check_two_dimensional(estimator)
         self.device = device or next(estimator.parameters()).device
         self.model = estimator
         self.cfg = self.model.cfg
@@ -288,25 +286,6 @@ class PoseInferencer:
             The predicted instances of each sample, in pixels of the image.
         """
         return self._predictor.predict(batch)
-
-
-def _check_two_dimensional(estimator: Any) -> None:
-    """Raise for a model that predicts keypoints in 3D, which a `PoseResult` cannot contain."""
-    from mmpose import codecs
-
-    kinds = (
-        codecs.Hand3DHeatmap,
-        codecs.ImagePoseLifting,
-        codecs.MotionBERTLabel,
-        codecs.VideoPoseLifting,
-    )
-    decoder = getattr(getattr(estimator, 'head', None), 'decoder', None)
-    if isinstance(decoder, kinds):
-        raise ConfigError(
-            f'{Path(estimator.cfg.filename or "the config").stem} predicts keypoints in 3D '
-            f'({type(decoder).__name__}), and results have two coordinates: expected a 2D model; '
-            "MMPose's MMPoseInferencer(pose3d=...) predicts in 3D"
-        )
 
 
 def _check_exported(estimator: ExportedEstimator, half: bool, flip_test: bool | None) -> None:

@@ -14,8 +14,9 @@ from ..configs import load_config, test_dataset
 from ..deploy.estimator import ExportedEstimator
 from ..deploy.exported import is_exported
 from ..errors import CheckpointError, ConfigError
+from ..zoo.model_kinds import check_estimator, check_two_dimensional
 from ..zoo.models import build, build_config
-from ..zoo.names import is_config_path, is_model_name
+from ..zoo.names import config_path, is_config_path, is_model_name
 
 
 def load_model(
@@ -34,10 +35,12 @@ def load_model(
         it was passed as `model`.
 
     Raises:
-        ConfigError: If there is no such model. The message lists the closest names.
+        ConfigError: If there is no such model (the message lists the closest names), or it is not a
+            2D pose estimator, see `check_model`.
         CheckpointError: If there are no weights, or they do not fit the model.
         TypeError: If `model` has an unsupported type.
     """
+    check_model(model)
     if weights is not None:
         weights = fspath(weights)
         check_checkpoint_path(weights)
@@ -51,11 +54,36 @@ def load_model(
             'pose_backbones.list_models(), a config, or an estimator'
         )
     text = fspath(model)
-    if Path(text).is_dir() and (is_exported(text) or not is_model_name(text)):
+    if _is_folder(text):
         return _load_exported(text, weights)
     if is_config_path(text):
         return _build(load_config(text), weights)
     return build(text, pretrained=weights or True)
+
+
+def check_model(model: str | PathLike | Config | nn.Module) -> None:
+    """Check by its config that a model is a 2D pose estimator, before weights are looked for.
+
+    Args:
+        model: See `load_model`. The directory of an exported model is not checked.
+
+    Raises:
+        ConfigError: If there is no such model, its config is that of a distillation, or it predicts
+            keypoints in 3D.
+    """
+    cfg = model if isinstance(model, Config) else getattr(model, 'cfg', None)
+    if isinstance(model, (str, PathLike)) and not _is_folder(fspath(model)):
+        cfg = load_config(config_path(model))
+    if not isinstance(cfg, Config):
+        return
+    if not isinstance(model, nn.Module):
+        check_estimator(cfg)
+    check_two_dimensional(cfg)
+
+
+def _is_folder(text: str) -> bool:
+    """Return whether a text is a directory, and not the name of a model."""
+    return Path(text).is_dir() and (is_exported(text) or not is_model_name(text))
 
 
 def _load_exported(folder: str, weights: str | None) -> nn.Module:

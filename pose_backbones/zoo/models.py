@@ -16,6 +16,7 @@ from ..configs import building, load_config
 from ..errors import CheckpointError, ConfigError, closest
 from ..registry import class_attribute
 from .metainfo import config_metainfo
+from .model_kinds import check_estimator
 from .names import MMPOSE, OWN, Entry, find_model, list_models
 from .releases import list_releases
 
@@ -39,12 +40,8 @@ def without_weights(cfg: Config) -> Config:
     Raises:
         ConfigError: If it is not the config of a pose estimator.
     """
-    backbone = cfg.model.get('backbone')
-    if backbone is None:
-        raise ConfigError(
-            f'{cfg.filename or "the config"} has no model.backbone: expected the config of a pose '
-            f'estimator{_distilled(cfg)}'
-        )
+    check_estimator(cfg)
+    backbone = cfg.model.backbone
     backbone.init_cfg = None
     _remove_pretrained(cfg.model)  # MotionBERT and DEKR have some outside of the backbone
     changes = class_attribute(backbone, 'without_pretrained', {})
@@ -60,12 +57,6 @@ def _remove_pretrained(part: dict) -> None:
     for value in part.values():
         if isinstance(value, dict):
             _remove_pretrained(value)
-
-
-def _distilled(cfg: Config) -> str:
-    """Return which config a config of a distillation is for, for the end of a message."""
-    student = cfg.model.get('student_cfg')
-    return f', such as that of the student, {student}' if student else ''
 
 
 def build(
@@ -101,6 +92,7 @@ def build(
     """
     entry = find_model(name)
     cfg = load_config(str(entry.config))
+    check_estimator(cfg)
     source = _source(entry, pretrained)
     if entry.source == MMPOSE and num_keypoints is None:
         return build_config(cfg, source)

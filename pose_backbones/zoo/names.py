@@ -16,7 +16,7 @@ from .mmpose import PREFERRED, read_mmpose_models
 
 #: packages with configs; the first one has priority
 SOURCES = OWN, MMPOSE = 'pose_backbones', 'mmpose'
-_PREFIX = '::'  # between the package and the name, as in MMEngine
+PREFIX = '::'  # between the package and the name, as in MMEngine
 _CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
 
 
@@ -90,12 +90,12 @@ def find_model(text: str) -> Entry:
     Raises:
         ConfigError: If no model or several models match. The message lists similar names.
     """
-    if text.endswith(_CONFIG_SUFFIXES) and _PREFIX not in text:
+    if text.endswith(_CONFIG_SUFFIXES) and PREFIX not in text:
         raise ConfigError(
             f'{shown(text)} is the path of a config: expected the name of a model; '
             'PoseInferencer, the tools and build_config take configs'
         )
-    source, _, name = text.rpartition(_PREFIX)
+    source, _, name = text.rpartition(PREFIX)
     if source and source not in SOURCES:
         raise ConfigError(f'{shown(text)}: expected a name with {" or ".join(SOURCES)} before ::')
     if source and name.endswith('.py'):
@@ -121,7 +121,7 @@ def find_name(text: str) -> str:
     """
     model = find_model(text)
     is_hidden = model.source != OWN and model.name in _files(OWN)
-    return f'{model.source}{_PREFIX}{model.name}' if is_hidden else model.name
+    return f'{model.source}{PREFIX}{model.name}' if is_hidden else model.name
 
 
 def get_config(name: str) -> Config:
@@ -159,7 +159,7 @@ def config_path(text: str | PathLike) -> str:
 def is_config_path(text: str) -> bool:
     """Return whether a text is a path of a config, which may not exist, and not a name."""
     is_path = text.endswith(_CONFIG_SUFFIXES) or len(Path(text).parts) > 1
-    return Path(text).is_file() or (is_path and _PREFIX not in text)
+    return Path(text).is_file() or (is_path and PREFIX not in text)
 
 
 def is_model_name(text: str) -> bool:

@@ -230,7 +230,7 @@ REFUSED = (
         'dwpose_l-ll_coco-384x288',
         'distillation, DWPose',
         'build',
-        'such as that of the student, configs/wholebody_2d_keypoint/rtmpose/',
+        'such as that of the student, mmpose::rtmpose-l_8xb32-270e_coco-wholebody-384x288',
         'the config of the student, which the error names',
     ),
     Refused(

@@ -434,7 +434,7 @@ def test_model_argument_types(tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
-        (dict(model='nowhere.py', weights='w'), CheckpointError, 'checkpoint not found: w'),
+        (dict(model='moganet-s_coco-256x192', weights='w'), CheckpointError, 'not found: w'),
         (dict(model='nowhere.py'), ConfigError, r'config not found: nowhere\.py'),
         (
             dict(model='moganet-z_coco-256x192'),
@@ -447,7 +447,7 @@ def test_model_argument_types(tmp_path):
             'has no released weights',
         ),
         (
-            dict(model=Config(dict(model={}))),
+            dict(model=Config(dict(model=dict(backbone={})))),
             CheckpointError,
             'there are no weights .*: expected the path or URL',
         ),

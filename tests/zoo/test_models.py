@@ -15,8 +15,10 @@ from mmpose.utils import register_all_modules
 
 import pose_backbones
 from pose_backbones.checkpoints.downloads import cached_file
+from pose_backbones.cli import flops
+from pose_backbones.cli import infer as cli_infer
 from pose_backbones.errors import CheckpointError, ConfigError
-from pose_backbones.zoo import read_models
+from pose_backbones.zoo import find_name, read_models
 from pose_backbones.zoo.mmpose import read_mmpose_models
 from tests.helpers.tools import ROOT, tool_env
 
@@ -275,13 +277,64 @@ def test_other_number_of_keypoints_of_a_model_of_mmpose():
     ('name', 'arguments', 'message'),
     [
         ('human3d', dict(num_keypoints=5), 'the number of keypoints of .* cannot be changed'),
-        ('dwpose_l_dis_m_coco-256x192', {}, 'no model.backbone: .* the student, .*rtmpose-m_'),
         ('rtmpose-m_8xb64-270e_coco-ubody-wholebody-256x192', dict(pretrained=True), 'no released'),
     ],
 )
 def test_model_of_mmpose_that_cannot_be_built(name, arguments, message):
     with pytest.raises((ConfigError, CheckpointError), match=message):
         pose_backbones.build(name, **arguments)
+
+
+def count_flops(name):
+    flops.main([name])
+
+
+def infer(name):
+    cli_infer.main([str(ROOT / 'docs/demo_excerpt.jpg'), '--model', name, '--out', 'results'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'functions', 'message'),
+    [
+        (
+            'dwpose_l_dis_m_coco-256x192',
+            (pose_backbones.build, pose_backbones.PoseInferencer, infer, count_flops),
+            'dwpose_l_dis_m_coco-256x192 is the config of a distillation, .* the student, '
+            'mmpose::rtmpose-m_8xb64-270e_coco-wholebody-256x192$',
+        ),
+        (
+            'human3d',
+            (pose_backbones.PoseInferencer, infer),
+            r'motionbert_.* predicts keypoints in 3D \(MotionBERTLabel\), .* expected a 2D model',
+        ),
+        (
+            'hand3d',
+            (pose_backbones.PoseInferencer, infer),
+            r'internet_.* predicts keypoints in 3D \(Hand3DHeatmap\), .* expected a 2D model',
+        ),
+    ],
+)
+def test_same_error_before_weights_are_looked_for(tmp_path, monkeypatch, name, functions, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setenv('POSE_BACKBONES_OFFLINE', '1')
+    messages = set()
+    for function in functions:
+        with pytest.raises(ConfigError, match=message) as error:
+            function(name)
+        messages.add(str(error.value))
+    assert len(messages) == 1
+    student = message.rpartition(' ')[2].removesuffix('$')
+    if student.startswith('mmpose::'):
+        assert find_name(student) == student.removeprefix('mmpose::')
+
+
+def test_weights_of_a_detector_are_not_looked_for_before_the_model(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setenv('POSE_BACKBONES_OFFLINE', '1')
+    image, out = str(ROOT / 'docs/demo_excerpt.jpg'), str(tmp_path / 'out')
+    with pytest.raises(ConfigError, match='predicts keypoints in 3D'):
+        cli_infer.main([image, '--model', 'hand3d', '--detector', 'rtmdet-m', '--out', out])
 
 
 def test_weights_of_another_model_raise(checkpoint):

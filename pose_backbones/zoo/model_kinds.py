@@ -1,0 +1,74 @@
+"""Check by its config, without weights, whether a model can be used for inference."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..errors import ConfigError
+from .mmpose import mmpose_folder
+from .names import MMPOSE, PREFIX
+
+
+def check_estimator(cfg: Config) -> None:
+    """Check that a config is that of a pose estimator, and not that of a distillation.
+
+    Args:
+        cfg: The config of a model.
+
+    Raises:
+        ConfigError: If it has no backbone. For a distillation, the message names the config of the
+            student.
+    """
+    model = cfg.get('model') or {}
+    if model.get('backbone') is not None:
+        return
+    student = model.get('student_cfg')
+    if student is None:
+        raise ConfigError(
+            f'{cfg.filename or "the config"} has no model.backbone: expected the config of a pose '
+            'estimator'
+        )
+    raise ConfigError(
+        f'{_name(cfg)} is the config of a distillation, which can only be trained and tested: '
+        f'expected the config of a pose estimator, such as that of the student, '
+        f'{_config_name(student)}'
+    )
+
+
+def check_two_dimensional(cfg: Config) -> None:
+    """Check that a model does not predict keypoints in 3D, which a `PoseResult` cannot contain.
+
+    Args:
+        cfg: The config of a model.
+
+    Raises:
+        ConfigError: If it predicts keypoints in 3D.
+    """
+    from mmpose import codecs
+    from mmpose.registry import KEYPOINT_CODECS
+
+    head = (cfg.get('model') or {}).get('head') or {}
+    decoder = head.get('decoder') or {}
+    kind = decoder.get('type')
+    kind = KEYPOINT_CODECS.get(kind) if isinstance(kind, str) else kind
+    kinds = (
+        codecs.Hand3DHeatmap,
+        codecs.ImagePoseLifting,
+        codecs.MotionBERTLabel,
+        codecs.VideoPoseLifting,
+    )
+    if kind is not None and issubclass(kind, kinds):
+        raise ConfigError(
+            f'{_name(cfg)} predicts keypoints in 3D ({kind.__name__}), and results have two '
+            "coordinates: expected a 2D model; MMPose's MMPoseInferencer(pose3d=...) predicts in 3D"
+        )
+
+
+def _name(cfg: Config) -> str:
+    return Path(cfg.filename).stem if cfg.filename else 'the config'
+
+
+def _config_name(path: str) -> str:
+    """Return the name of a config of MMPose that is given by its path in MMPose's repository."""
+    is_shipped = not Path(path).is_file() and (mmpose_folder() / path).is_file()
+    return f'{MMPOSE}{PREFIX}{Path(path).stem}' if is_shipped else path
