@@ -34,6 +34,10 @@ _REJECTED = '.rejected'
 _HINT = 'set TORCH_HOME to a directory with enough space that you can write to'
 
 
+class _UnavailableError(CheckpointError):
+    """A file is not cached and cannot be downloaded."""
+
+
 def read_url(
     url: str,
     map_location: Any = None,
@@ -58,7 +62,13 @@ def read_url(
         ends with `.rejected`. The message has both values of the SHA-256 if one is expected.
     """
     release = release or Release((url,))
-    file = local_file(release, model_dir, progress)
+    try:
+        file = local_file(release, model_dir, progress)
+    except _UnavailableError as error:
+        raise CheckpointError(
+            f'{error}; or pass the path of the file. To train without initial weights, use '
+            '--cfg-options model.backbone.init_cfg=None'
+        ) from error
     own_url = next((each for each in release.urls if file == _own_file(each, model_dir)), None)
     name = url if own_url or url.startswith('file://') else f'{url} ({file})'
     try:
@@ -348,12 +358,11 @@ def _unavailable(release: Release, model_dir: str | None, reasons: list[str]) ->
     if is_offline(is_hub):
         setting = OFFLINE if is_offline() else HUB_OFFLINE
         reason = ''.join(f'; {text}' for text in reasons)
-        return CheckpointError(
+        return _UnavailableError(
             f'checkpoint not cached: {url}, and {setting} is set{reason}. Download it '
-            f'on another machine and {advice}; or pass the path of the file'
+            f'on another machine and {advice}'
         )
-    return CheckpointError(
-        f'checkpoint out of reach: {url} ({"; ".join(reasons)}). Without a network connection, '
-        f'download it on another machine and {advice}; or pass the path of the file. To train '
-        'without initial weights, use --cfg-options model.backbone.init_cfg=None'
+    return _UnavailableError(
+        f'checkpoint out of reach: {url} ({"; ".join(reasons)}). Use another URL; or, without a '
+        f'network connection, download it on another machine and {advice}'
     )

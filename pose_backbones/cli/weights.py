@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointError, PoseBackbonesError
+from ..errors import CheckpointError, ConfigError, PoseBackbonesError, closest, shown
 from ..utils.files import is_url
 from ..utils.option_values import DETECTORS, TORCHVISION
 
@@ -38,7 +38,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'pattern',
         nargs='?',
         metavar='PATTERN',
-        help="pattern such as '*uniformer*256x192', or a part of the names (default: all)",
+        help="pattern such as '*uniformer*256x192', or a part of the names, in any case "
+        '(default: all)',
     )
     verify = commands.add_parser(
         'verify', help='check cached files: SHA-256, or whether they are complete'
@@ -57,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         Exit status: 1 if a file could not be downloaded, is damaged or, if it is named, not cached.
+
+    Raises:
+        ConfigError: If no name matches the pattern of `list`, or `verify` gets an unknown name.
     """
     args = parse_args(argv)
     if args.command == 'fetch':
@@ -84,8 +88,14 @@ def _fetch(names: Iterable[str]) -> int:
 def _list(pattern: str | None) -> int:
     from ..checkpoints.downloads import find_cached
 
+    releases = _all(pattern)
+    if pattern is not None and not releases:
+        raise ConfigError(
+            f'no name of a model or detector matches {shown(pattern)}: expected a part of a name, '
+            f"or a pattern such as '*uniformer*256x192'{_suggest(pattern)}"
+        )
     rows = []
-    for name, release in _all(pattern).items():
+    for name, release in releases.items():
         if release is None:
             rows.append((name, '', _NO_WEIGHTS, ''))
             continue
@@ -128,10 +138,28 @@ def _find(name: str) -> 'Release':
         return find_release(name)
     if name in DETECTORS or name.startswith(TORCHVISION):
         return Release((_detector_url(name),))
+    if _is_like_detector(name):
+        raise ConfigError(
+            f'unknown detector {shown(name)}: expected {", ".join(DETECTORS)} or {TORCHVISION}NAME'
+            f'{_suggest(name)}'
+        )
     entry = find_model(name)
     if entry.release is None:
         raise CheckpointError(f'{entry.name} has no released weights')
     return entry.release
+
+
+def _is_like_detector(name: str) -> bool:
+    families = tuple({detector.partition('-')[0] for detector in DETECTORS})
+    return name.lower().startswith(families)
+
+
+def _suggest(text: str) -> str:
+    """Return the closest names of detectors or models, for the end of a message."""
+    from ..zoo.names import SOURCES, suggest
+
+    name = text.strip('*?')
+    return closest(name, list(DETECTORS)) if _is_like_detector(name) else suggest(name, SOURCES)
 
 
 def _all(pattern: str | None) -> 'dict[str, Release | None]':

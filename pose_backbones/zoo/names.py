@@ -90,10 +90,18 @@ def find_model(text: str) -> Entry:
     Raises:
         ConfigError: If no model or several models match. The message lists similar names.
     """
+    return _find(text)
+
+
+def _find(text: str, other: str = '') -> Entry:
+    """See `find_model`; `other` is what else the caller takes, for the message."""
     if text.endswith(_CONFIG_SUFFIXES) and PREFIX not in text:
+        name = Path(text).stem
+        is_name = any(name in _files(source) for source in SOURCES)
         raise ConfigError(
-            f'{shown(text)} is the path of a config: expected the name of a model; '
-            'PoseInferencer, the tools and build_config take configs'
+            f'{shown(text)} is the path of a config: expected the name of a model'
+            f'{f", {name}" if is_name else ""}. From Python, build_config and PoseInferencer take '
+            'the path of a config'
         )
     source, _, name = text.rpartition(PREFIX)
     if source and source not in SOURCES:
@@ -111,7 +119,7 @@ def find_model(text: str) -> Entry:
                     f'model {text!r} is ambiguous: expected the full name, '
                     f'{", ".join(matches[:-1])} or {matches[-1]}'
                 )
-    raise ConfigError(_unknown(text, name, sources))
+    raise ConfigError(_unknown(text, name, sources, other))
 
 
 def find_name(text: str) -> str:
@@ -153,7 +161,7 @@ def config_path(text: str | PathLike) -> str:
         ConfigError: If there is no model of the name.
     """
     text = fspath(text)
-    return text if is_config_path(text) else str(find_model(text).config)
+    return text if is_config_path(text) else str(_find(text, 'the path of a config, or ').config)
 
 
 def is_config_path(text: str) -> bool:
@@ -209,7 +217,7 @@ def _has_parts(name: list[str], parts: list[str]) -> bool:
     return all(part in rest for part in parts)
 
 
-def _unknown(text: str, name: str, sources: Iterable[str]) -> str:
+def _unknown(text: str, name: str, sources: Iterable[str], other: str) -> str:
     """Return the message about an unknown name."""
     lists = []
     for source in sources:
@@ -217,8 +225,8 @@ def _unknown(text: str, name: str, sources: Iterable[str]) -> str:
         count = len(_files(source))
         lists.append(f'the {count} names of pose_backbones.list_models({argument})')
     return (
-        f'unknown model {shown(text)}: expected the path of a config, or one of '
-        f'{" or ".join(lists)}{suggest(name, sources)}'
+        f'unknown model {shown(text)}: expected {other}one of {" or ".join(lists)}'
+        f'{suggest(name, sources)}'
     )
 
 

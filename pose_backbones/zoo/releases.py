@@ -7,6 +7,7 @@ from functools import cache
 from ..utils.release import Release
 from .metafile import read_models
 from .mmpose import read_mmpose_models
+from .names import short_names
 
 
 def list_releases(
@@ -15,8 +16,8 @@ def list_releases(
     """Return the released weights of the models of this package and of MMPose.
 
     Args:
-        pattern: Shell-style pattern such as `'*uniformer*256x192'`, or a part of the names.
-            Default: all models.
+        pattern: Shell-style pattern such as `'*uniformer*256x192'`, or a part of a name or short
+            name, in any case. Default: all models.
         more: Further names, which are listed without weights.
 
     Returns:
@@ -29,11 +30,16 @@ def list_releases(
     found: dict[str, Release | None] = dict.fromkeys(more)
     for models in (read_mmpose_models(), read_models()):
         found.update((name, model.release) for name, model in models.items())
-    pattern = pattern if pattern is None or set(pattern) & set('*?[') else f'*{pattern}*'
+    pattern = pattern or '*'
+    pattern = pattern.lower() if set(pattern) & set('*?[') else f'*{pattern.lower()}*'
+    mmpose = read_mmpose_models()
     return {
         name: release
         for name, release in sorted(found.items())
-        if pattern is None or fnmatchcase(name, pattern)
+        if any(
+            fnmatchcase(each.lower(), pattern)
+            for each in (name, *(short_names(name) if name in mmpose else ()))
+        )
     }
 
 

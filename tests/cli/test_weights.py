@@ -8,6 +8,7 @@ import torch
 from pose_backbones.checkpoints.downloads import Release, cached_file
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli.weights import main
+from pose_backbones.errors import CheckpointError, ConfigError
 from pose_backbones.inference.torchvision_detector import list_torchvision_detectors
 from pose_backbones.utils.option_values import DETECTORS
 from pose_backbones.zoo import list_models, list_releases, read_models, releases
@@ -51,10 +52,57 @@ def test_list_has_all_models_and_states(capsys):
     assert table['rtmdet-m'][2].startswith('https://download.openmmlab.com/mmdetection/')
 
 
-@pytest.mark.parametrize('pattern', ['moganet-xt', '*moganet-xt*'])
+@pytest.mark.parametrize('pattern', ['moganet-xt', '*moganet-xt*', 'MogaNet-XT', '*[M]oganet-xt*'])
 def test_list_of_a_pattern(capsys, pattern):
     assert main(['list', pattern]) == 0
     assert list(rows(capsys)) == list_models('*moganet-xt*')
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'name'),
+    [
+        ('vitpose', 'td-hm_ViTPose-base_8xb64-210e_coco-256x192'),
+        ('hand', 'rtmpose-m_8xb256-210e_hand5-256x256'),
+        ('RTMDet-T', 'rtmdet-tiny'),
+    ],
+)
+def test_list_ignores_case_and_knows_short_names(capsys, pattern, name):
+    assert main(['list', pattern]) == 0
+    assert name in rows(capsys)
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'closest'),
+    [
+        ('*moganett*', 'moganet-t'),
+        ('rtmdet-x', 'rtmdet-s or rtmdet-m or rtmdet-l?'),
+    ],
+)
+def test_list_of_an_unknown_name(capsys, pattern, closest):
+    with pytest.raises(ConfigError) as error:
+        main(['list', pattern])
+    assert f'no name of a model or detector matches {pattern!r}: expected' in str(error.value)
+    assert f'did you mean {closest}' in str(error.value)
+    assert capsys.readouterr().out == ''
+
+
+def test_fetch_of_an_unknown_detector(capsys):
+    assert main(['fetch', 'rtmdet-x']) == 1
+    assert capsys.readouterr().err == (
+        "error: rtmdet-x: unknown detector 'rtmdet-x': expected rtmdet-tiny, rtmdet-s, rtmdet-m, "
+        'rtmdet-l or torchvision::NAME; did you mean rtmdet-s or rtmdet-m or rtmdet-l?\n'
+    )
+
+
+def test_fetch_of_a_config_names_the_model(capsys):
+    path = f'configs/moganet/{NAME}.py'
+    assert main(['fetch', path]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {path}: '{path}' is the path of a config: expected the name of a model, {NAME}. "
+        'From Python, build_config and PoseInferencer take the path of a config\n'
+    )
+    assert main(['fetch', 'nonsense']) == 1
+    assert 'path of a config' not in capsys.readouterr().err
 
 
 def test_fetch_and_verify_from_a_mirror(home, capsys, monkeypatch):
@@ -87,6 +135,12 @@ def test_fetch_url_and_verify(home, capsys, monkeypatch):
     printed = capsys.readouterr()
     assert printed.out == f'{url}: {cached_file(url)} ({len(content):,} B)\n'
     assert printed.err.startswith(f'error: {server.url}/none.pth: checkpoint out of reach')
+    assert 'Use another URL; or, without' in printed.err
+    assert f'save it as {cached_file(f"{server.url}/none.pth")}, or put it into' in printed.err
+    assert 'init_cfg' not in printed.err
+    assert 'path of the file' not in printed.err
+    with pytest.raises(CheckpointError, match='the path of the file. To train .*init_cfg=None'):
+        read_checkpoint(f'{server.url}/none.pth')
     assert main(['verify', url]) == 0
     assert capsys.readouterr().out.startswith(f'{url}: ok (complete, no SHA-256 is known) ')
     assert main(['verify', NAME]) == 1
