@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..utils.arguments import check_int, check_number
 
 if TYPE_CHECKING:
     from .pose_result import PoseResult
@@ -68,6 +69,10 @@ def to_fiftyone(result: 'PoseResult') -> tuple[Any, Any]:
 
 def to_yolo(result: 'PoseResult', threshold: float, class_id: int) -> str:
     """See `PoseResult.to_yolo`."""
+    check_number(
+        'threshold', _plain(threshold), 'a finite number, the lowest score that is labelled'
+    )
+    check_int('class_id', _plain(class_id), 0)
     size = np.array(result.size, np.float64)
     corners = result.boxes.reshape(-1, 2, 2).clip(0, size)
     boxes = np.concatenate([corners.mean(1), corners[:, 1] - corners[:, 0]], 1) / np.tile(size, 2)
@@ -79,6 +84,11 @@ def to_yolo(result: 'PoseResult', threshold: float, class_id: int) -> str:
         values = ' '.join(f'{x:.6f} {y:.6f} {2 * flag}' for (x, y), flag in zip(person, flags))
         lines.append(f'{class_id} {" ".join(f"{value:.6f}" for value in box)} {values}\n')
     return ''.join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """Convert a NumPy scalar to a Python number; return any other value unchanged."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _not_installed(package: str, error: ImportError) -> ConfigError:

@@ -267,6 +267,10 @@ class PoseResult:
             A line for each person: the class; center, width and height of the box; x, y and
             visibility of each keypoint, 2, or `0 0 0` if it is not labelled or outside the image.
             Positions are relative to the size of the image, as in Ultralytics' conversion of COCO.
+
+        Raises:
+            TypeError: If `threshold` is not a number, or `class_id` not an integer.
+            ValueError: If `threshold` is infinite or NaN, or `class_id` is negative.
         """
         return interoperability.to_yolo(self, threshold, class_id)
 

@@ -23,19 +23,25 @@ def check_flag(name: str, value: bool) -> None:
 
 
 def check_positive_int(name: str, value: int) -> None:
-    """Check that an argument is an integer of at least 1.
+    """Check that an argument is an integer of at least 1, see `check_int`."""
+    check_int(name, value, 1)
+
+
+def check_int(name: str, value: int, least: int) -> None:
+    """Check that an argument is an integer of at least `least`.
 
     Args:
         name, value: See `check_flag`.
+        least: Minimum value.
 
     Raises:
         TypeError: If the value is not an integer, such as `7.0` or `True`.
-        ValueError: If it is less than 1.
+        ValueError: If it is less than `least`.
     """
-    message = f'{name} is {value!r}: expected an integer of at least 1'
+    message = f'{name} is {value!r}: expected an integer of at least {least}'
     if not _is_int(value):
         raise TypeError(message)
-    if value < 1:
+    if value < least:
         raise ValueError(message)
 
 

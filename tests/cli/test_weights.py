@@ -73,10 +73,7 @@ def test_list_ignores_case_and_knows_short_names(capsys, pattern, name):
 
 @pytest.mark.parametrize(
     ('pattern', 'closest'),
-    [
-        ('*moganett*', 'moganet-t'),
-        ('rtmdet-x', 'rtmdet-s or rtmdet-m or rtmdet-l?'),
-    ],
+    [('*moganett*', 'moganet-t'), ('rtmdet-x', 'rtmdet-s or rtmdet-m or rtmdet-l?')],
 )
 def test_list_of_an_unknown_name(capsys, pattern, closest):
     with pytest.raises(ConfigError) as error:

@@ -84,6 +84,33 @@ def test_yolo():
     assert empty_result().to_yolo() == ''
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'kind', 'message'),
+    [
+        (
+            dict(threshold='a'),
+            TypeError,
+            "threshold is 'a': expected a finite number, the lowest score",
+        ),
+        (
+            dict(threshold=np.nan),
+            ValueError,
+            'threshold is nan: expected a finite number, the lowest',
+        ),
+        (dict(class_id=1.5), TypeError, 'class_id is 1.5: expected an integer of at least 0'),
+        (dict(class_id=-1), ValueError, 'class_id is -1: expected an integer of at least 0'),
+    ],
+)
+def test_invalid_arguments_of_yolo(arguments: dict, kind: type[Exception], message: str):
+    with pytest.raises(kind, match=message):
+        empty_result().to_yolo(**arguments)
+
+
+def test_yolo_takes_numpy_scalars():
+    expected = result().to_yolo(threshold=0.5, class_id=2)
+    assert result().to_yolo(threshold=np.float32(0.5), class_id=np.int64(2)) == expected
+
+
 def test_boxes_of_yolo_end_at_the_image():
     text = result(boxes=[[-20, 10, 70, 110], [120, 10, 170, 130]]).to_yolo()
     first, second = (line.split()[1:5] for line in text.splitlines())
