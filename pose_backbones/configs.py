@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 
 from .errors import ConfigError, DatasetError, PoseBackbonesError, closest
+
+if TYPE_CHECKING:
+    from mmengine.registry import Registry
 
 _PREFIX = 'pose_backbones::'
 
@@ -62,13 +65,31 @@ def load_config(path: str) -> Config:
     if not Path(path).is_file():
         raise ConfigError(f'config not found: {path}{_similar(path)}')
     try:
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
     except Exception as error:
         cause = (_missing_module(error) if isinstance(error, ImportError) else None) or error
         reason = str(cause).strip().split('\n')[0]
         raise ConfigError(
             f'config unreadable: {path} ({type(cause).__name__}: {reason})'
         ) from error
+    _use_mmpretrain(cfg)
+    return cfg
+
+
+def _use_mmpretrain(cfg: Config) -> None:
+    """Replace a vision transformer of mmcls by the same one of mmpretrain, its successor, in place.
+
+    MMPose's ViTPose-L and H of Human-Art have the former, and those of COCO the latter.
+    """
+    model = cfg.get('model')
+    backbone = model.get('backbone') if isinstance(model, Mapping) else None
+    if not isinstance(backbone, dict) or backbone.get('type') != 'mmcls.VisionTransformer':
+        return
+    if backbone.get('output_cls_token', True) or backbone.get('avg_token'):
+        return  # other outputs, which no config of MMPose has: its type is reported as unknown
+    backbone.pop('avg_token', None)
+    del backbone['output_cls_token']
+    backbone.update(type='mmpretrain.VisionTransformer', out_type='featmap')
 
 
 def _missing_module(error: BaseException | None) -> ModuleNotFoundError | None:
@@ -166,6 +187,21 @@ def type_name(part: Mapping) -> str:
     kind = part.get('type') or ''
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
     return name.rpartition('.')[2]
+
+
+def find_class(part: Mapping, registry: 'Registry') -> Any:
+    """Return the class that the type of a config entry stands for.
+
+    Args:
+        part: A dict whose `type` is a name or, in configs that import their types, a class.
+        registry: Registry in which a name is looked up.
+
+    Returns:
+        The class, or the function that builds the object. None if there is no type, or if the name
+        is not registered.
+    """
+    kind = part.get('type')
+    return registry.get(kind) if isinstance(kind, str) else kind
 
 
 def strings_of(value: Any) -> Iterator[str]:

@@ -19,6 +19,7 @@ from mmpose.utils import register_all_modules
 
 from pose_backbones import PoseInferencer
 from pose_backbones.checkpoints.loading import load_weights
+from pose_backbones.configs import load_config
 from pose_backbones.errors import CheckpointError
 from pose_backbones_env import finder
 from tests.env.test_finder import run
@@ -31,12 +32,7 @@ from mmpretrain.models import VisionTransformer
 
 GOLDEN = golden_values.load('vision_transformer')
 CONFIGS = Path(mmpose.__path__[0]) / '.mim/configs'
-#: Two configs for Human-Art, large and huge, have the arguments of mmcls 0.x.
-VITPOSE = [
-    path
-    for path in sorted(CONFIGS.glob('body_2d_keypoint/**/*ViTPose*.py'))
-    if 'mmpretrain.VisionTransformer' in path.read_text()
-]
+VITPOSE = sorted(CONFIGS.glob('body_2d_keypoint/**/*ViTPose*.py'))
 TINY = GOLDEN['cases']['vitpose']['args']
 
 
@@ -91,7 +87,7 @@ def test_learning_rates_decay_by_layer_as_with_mmpretrain():
 @pytest.mark.parametrize('path', VITPOSE, ids=lambda path: path.stem)
 def test_mmpose_config_builds(path):
     """On the meta device, without memory for the weights."""
-    cfg = Config.fromfile(path)
+    cfg = load_config(str(path))
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
         heatmaps = model(torch.empty(2, 3, 256, 192), None, mode='tensor')
@@ -99,7 +95,27 @@ def test_mmpose_config_builds(path):
 
 
 def test_all_configs_are_found():
-    assert len(VITPOSE) == 10
+    assert len(VITPOSE) == 12
+
+
+@pytest.mark.parametrize('size', ['large', 'huge'])
+def test_configs_of_mmcls_are_translated(size):
+    """The model is that of COCO; only the file of the pretrained weights has another name."""
+    folder, name = CONFIGS / 'body_2d_keypoint/topdown_heatmap', f'td-hm_ViTPose-{size}_8xb64-210e'
+    path = folder / f'humanart/{name}_humanart-256x192.py'
+    assert "type='mmcls.VisionTransformer'" in path.read_text()
+    models = []
+    for each in (path, folder / f'coco/{name}_coco-256x192.py'):
+        model = load_config(str(each)).model.to_dict()
+        assert 'mae_pretrain_vit' in model['backbone'].pop('init_cfg')['checkpoint']
+        models.append(model)
+    assert models[0] == models[1]
+
+
+def test_other_outputs_of_mmcls_are_not_translated(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("model = dict(backbone=dict(type='mmcls.VisionTransformer', arch='s'))")
+    assert load_config(str(path)).model.backbone == dict(type='mmcls.VisionTransformer', arch='s')
 
 
 @pytest.mark.parametrize(
@@ -185,6 +201,18 @@ def test_class_token_of_the_checkpoint_is_removed(tokens, kept):
         expected = torch.nn.functional.interpolate(grid, (4, 3), mode='bicubic')
         expected = expected.flatten(2).mT
     torch.testing.assert_close(model.pos_embed.detach(), expected)
+
+
+def test_unused_class_token_of_mmcls_is_not_loaded(mmengine_log):
+    """Models of mmcls without a class token save one, and a position embedding for it."""
+    model = VisionTransformer(**TINY)
+    embedding, token = torch.randn(1, 13, 32), torch.randn(1, 1, 32)
+    weights = dict(model.state_dict(), pos_embed=embedding, cls_token=token)
+    load_weights(model, weights, 'weights.pth')
+    assert torch.equal(model.pos_embed, embedding[:, 1:])
+    assert 'cls_token is not loaded: with_cls_token=False' in mmengine_log.text
+    with pytest.raises(CheckpointError, match='1 unexpected key: cls_token'):
+        load_weights(model, dict(model.state_dict(), cls_token=token), 'weights.pth')
 
 
 def test_position_embedding_that_is_not_square_raises():

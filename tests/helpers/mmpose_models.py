@@ -233,11 +233,4 @@ REFUSED = (
         'such as that of the student, mmpose::rtmpose-l_8xb32-270e_coco-wholebody-384x288',
         'the config of the student, which the error names',
     ),
-    Refused(
-        'td-hm_ViTPose-large_8xb64-210e_humanart-256x192',
-        'ViTPose-L and H of Human-Art, with arguments of mmcls 0.x',
-        'build',
-        'cannot be built',
-        'the ViTPose-L and H configs of COCO, whose keypoints are the same',
-    ),
 )

@@ -173,6 +173,7 @@ class VisionTransformer(BaseModule):
       [the paper](https://arxiv.org/abs/2408.12569).
     - If a checkpoint of a model with a class token is loaded into one without, the embedding of the
       class token is removed also if the image size differs, as in Sapiens' version of mmpretrain.
+      The class token itself is removed, too.
     - Invalid arguments raise ValueError, and so do unknown keys of `arch`.
 
     Args:
@@ -461,6 +462,9 @@ def _fit_pos_embed(
 ) -> None:
     """Fit the position embedding of a state dict to a model, in place.
 
+    mmcls 1.0, which some of MMPose's models were trained with, has a class token in any case, and
+    removes it before the first block if `with_cls_token=False`. It is removed from the state dict.
+
     Raises:
         ValueError: If the number of tokens is not that of a square grid.
     """
@@ -474,6 +478,8 @@ def _fit_pos_embed(
     ):
         given = given[:, 1:]
         length -= 1
+        if state_dict.pop(f'{prefix}cls_token', None) is not None:
+            print_log(f'{prefix}cls_token is not loaded: with_cls_token=False', logger='current')
     if length != tokens:
         patches = length - module.num_extra_tokens
         if not _is_square(patches):
