@@ -52,6 +52,17 @@ def _add_locations() -> None:
         register_in(MODELS)
 
 
+def apply_patches() -> None:
+    """Import the modules that patch MMPose's classes, as the lookup of a name does.
+
+    In configs that import their types, no name is looked up.
+    """
+    from mmpose import registry
+
+    for name in dict.fromkeys(('MODELS', *(name for name, _ in _PATCHES))):
+        getattr(registry, name).import_from_location()
+
+
 def register_in(registry: Registry) -> None:
     """Register the models of this package under names that are not in use.
 

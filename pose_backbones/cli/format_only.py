@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 
-from ..configs import as_list
+from ..configs import as_list, find_class
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
 from ..evaluation.submission import NUM_VALUES, check_name, submission_name, write_submission
@@ -110,7 +110,7 @@ def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
             accept the name.
     """
     metrics = as_list(cfg.get('test_evaluator'))
-    kinds = [METRICS.get(metric['type']) for metric in metrics]
+    kinds = [find_class(metric, METRICS) for metric in metrics]
     if kinds == [MpiiPCKh]:
         if name is not None:
             raise ConfigError(f'--submission-name {name}: the file of MPII is called pred.mat')

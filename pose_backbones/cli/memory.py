@@ -14,7 +14,7 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from torch import nn
 
-from ..configs import building, load_config
+from ..configs import building, find_class, load_config
 from ..errors import ConfigError
 from ..models.layers import watch_saved_tensors
 from ..preflight import check_types
@@ -122,7 +122,7 @@ def _variants(cfg: Config) -> tuple[dict, dict]:
     checkpointing.
     """
     backbone = cfg.model.get('backbone') or {}
-    kind = MODELS.get(backbone['type']) if 'type' in backbone else None
+    kind = find_class(backbone, MODELS)
     parameters = inspect.signature(kind).parameters if kind else {}
     if 'with_cp' not in parameters:
         raise ConfigError(

@@ -8,7 +8,7 @@ from mmpose.registry import METRICS
 
 from .. import preflight
 from ..checkpoints.loading import read_checkpoint
-from ..configs import as_list, load_config, type_name
+from ..configs import as_list, find_class, load_config, type_name
 from ..deploy.estimator import use_exported
 from ..deploy.exported import is_exported
 from ..engine.runner import build_runner, load_dataset
@@ -100,7 +100,7 @@ def select_metrics(evaluator, names: list[str]) -> list[dict]:
         matches = [
             metric
             for metric in as_list(evaluator)
-            if issubclass(METRICS.get(metric['type']), classes)
+            if issubclass(find_class(metric, METRICS), classes)
         ]
         if not matches:
             available = ', '.join(str(m['type']) for m in as_list(evaluator))
@@ -136,7 +136,7 @@ def _instance_accuracy(cfg: Config) -> dict:
     """Return the metric of the config, which the hook computes for each instance."""
     metrics = as_list(cfg.test_evaluator)
     if len(metrics) != 1 or not issubclass(
-        METRICS.get(metrics[0]['type']) or object, METRICS.get('PCKAccuracy')
+        find_class(metrics[0], METRICS) or object, METRICS.get('PCKAccuracy')
     ):
         types = ', '.join(str(metric['type']) for metric in metrics)
         raise ConfigError(
@@ -155,7 +155,7 @@ def _keypoint_loss(cfg: Config) -> dict:
     """
     loss = (cfg.model.get('head') or {}).get('loss')
     if isinstance(loss, dict) and type_name(loss) == 'KeypointMSELoss':
-        return loss
+        return dict(loss, type='KeypointMSELoss')  # the hook needs a name, not a class
     return dict(type='KeypointMSELoss', use_target_weight=True)
 
 

@@ -27,6 +27,7 @@ from mmengine.utils import apply_to
 from torch import nn
 from torch.utils.data import DataLoader
 
+from .._compat import mmpose_registry
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ..checkpoints.names.vitpose import is_mixture
 from ..configs import building
@@ -36,6 +37,7 @@ from ..utils.files import atomic_write, convert_write_errors
 from ..zoo.metainfo import config_metainfo
 from .checkpoint_hook import use_safe_checkpoint_hook
 from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
+from .distillation import load_teacher
 from .distributed import check_devices, init_process_group, num_restarts, translate_launcher
 from .exact_resume import ExactResumeHook
 from .finite_predictions import FinitePredictionsHook
@@ -173,6 +175,7 @@ class PoseRunner(Runner):
         """Initialize the weights, unless a checkpoint will replace all of them."""
         if self._resume or (self._load_from and self.cfg.get('strict_load', True)):
             return
+        load_teacher(self.model)
         super()._init_model_weights()
 
     def register_hook(self, hook, priority=None) -> None:
@@ -591,5 +594,6 @@ def build_runner(cfg: Config) -> PoseRunner:
     from ..datasets import coco_style
 
     coco_style.patch()
+    mmpose_registry.apply_patches()
     with building(cfg):
         return PoseRunner.from_cfg(cfg)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 
-from ..configs import building, find_datasets
+from ..configs import building, find_class, find_datasets
 from ..errors import ConfigError, DatasetError
 from ..structures.coco import CocoFile, has_fields
 
@@ -62,7 +62,7 @@ def _data_mode(cfg: Config) -> str | None:
     # Imported here, since importing the models of MMPose takes seconds.
     from mmpose.models.pose_estimators import BottomupPoseEstimator, TopdownPoseEstimator
 
-    model_class = MODELS.get(cfg.model.type)
+    model_class = find_class(cfg.model, MODELS)
     for mode, base in (('bottomup', BottomupPoseEstimator), ('topdown', TopdownPoseEstimator)):
         if isinstance(model_class, type) and issubclass(model_class, base):
             return mode
@@ -75,22 +75,22 @@ def _check_scales(cfg: Config, dataset: Mapping, place: str) -> None:
     from ..models.data_preprocessors import PyramidDataPreprocessor
 
     for index, step in enumerate(dataset.get('pipeline', [])):
-        if TRANSFORMS.get(step['type']) is not ResizeAlign:
+        if find_class(step, TRANSFORMS) is not ResizeAlign:
             continue
         factors = step.get('scale_factors', (1,))
         try:
             check_scale_factors(factors)
         except (TypeError, ValueError) as error:
             raise ConfigError(f'{place}.pipeline[{index}]: {error}') from error
-        preprocessor = (cfg.model.get('data_preprocessor') or {}).get('type')
-        preprocessor_class = MODELS.get(str(preprocessor))
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        preprocessor_class = find_class(preprocessor, MODELS)
         if len(factors) > 1 and not (
             isinstance(preprocessor_class, type)
             and issubclass(preprocessor_class, PyramidDataPreprocessor)
         ):
             raise ConfigError(
                 f'{place}.pipeline[{index}]: scale_factors={tuple(factors)} gives several inputs '
-                f'per image, but model.data_preprocessor.type is {preprocessor!r}: '
+                f'per image, but model.data_preprocessor.type is {preprocessor.get("type")!r}: '
                 "expected 'pose_backbones.PyramidDataPreprocessor'"
             )
 
@@ -129,7 +129,7 @@ def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], Coc
     from ..datasets.transforms.bottomup import ResizeAlign
 
     steps = [
-        step for step in dataset.get('pipeline', []) if TRANSFORMS.get(step['type']) is ResizeAlign
+        step for step in dataset.get('pipeline', []) if find_class(step, TRANSFORMS) is ResizeAlign
     ]
     if not steps:
         return

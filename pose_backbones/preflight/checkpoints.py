@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 from mmpose.registry import METRICS
 
-from ..configs import as_list, type_name
+from ..configs import as_list, find_class, type_name
 from ..engine.checkpoint_hook import is_checkpoint_hook, unknown_key
 from ..errors import ConfigError
 
@@ -60,11 +60,7 @@ def metric_names(evaluator) -> list[str] | None:
     """
     names = []
     for metric in as_list(evaluator):
-        kind = (
-            METRICS.get(metric['type'])
-            if isinstance(metric.get('type'), str)
-            else metric.get('type')
-        )
+        kind = find_class(metric, METRICS)
         keys = None if kind is None else _keys_of(kind.__name__, metric)
         if keys is None:
             return None

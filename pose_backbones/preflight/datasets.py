@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import DATASETS, METRICS
 
-from ..configs import as_list, find_datasets, type_name
+from ..configs import as_list, find_class, find_datasets, type_name
 from ..datasets.mpii import MpiiDataset
 from ..engine.distributed import is_first_process
 from ..errors import ConfigError, DatasetError
@@ -137,12 +137,12 @@ def _check_content(
         use_area=any(map(_uses_area, metrics)) or (None if is_bottomup(dataset) else False),
     )
     _log_warnings(file, coco_checker.raise_errors(file, findings))
-    metainfo = dataset.get('metainfo') or DATASETS.get(dataset['type']).METAINFO
+    metainfo = dataset.get('metainfo') or find_class(dataset, DATASETS).METAINFO
     names = coco_checker.split_annotations(file).names
     if names and isinstance(metainfo, Mapping) and metainfo:
         parsed = read_metainfo(metainfo)
         described = [parsed['keypoint_id2name'][k] for k in range(parsed['num_keypoints'])]
-        check_names(names, described, file.path, dataset['type'])
+        check_names(names, described, file.path, type_name(dataset))
 
 
 def check_names(names: Sequence[str], described: Sequence[str], path: str, kind: str) -> None:
@@ -211,7 +211,7 @@ def is_coco_style(dataset: Mapping) -> bool:
     """Return whether the annotations of a dataset are a COCO file; those of 3D poses are not."""
     from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 
-    kind = DATASETS.get(dataset['type'])
+    kind = find_class(dataset, DATASETS)
     return isinstance(kind, type) and issubclass(kind, BaseCocoStyleDataset)
 
 
@@ -226,7 +226,7 @@ def reads_coco(dataset: Mapping) -> bool:
 
     if not is_coco_style(dataset):
         return False
-    kind = DATASETS.get(dataset['type'])
+    kind = find_class(dataset, DATASETS)
     parsers = [kind._load_annotations, kind.load_data_list, kind.parse_data_info]
     base = BaseCocoStyleDataset
     if issubclass(kind, CocoWholeBodyDataset):
@@ -351,7 +351,7 @@ def _check_metric_sigmas(cfg: Config, metainfo: Mapping, split: str, where: str)
     if split == 'train' or np.size(metainfo.get('sigmas', ())):
         return
     for metric in as_list(cfg.get(f'{split}_evaluator')):
-        kind = METRICS.get(metric['type'])
+        kind = find_class(metric, METRICS)
         if isinstance(kind, type) and issubclass(kind, CocoMetric):
             raise DatasetError(
                 f'the metainfo of the {where} has no sigmas, which {kind.__name__} needs '

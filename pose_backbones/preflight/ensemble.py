@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmpose.registry import MODELS
 from torch import nn
 
+from ..configs import find_class
 from ..errors import CheckpointError, ConfigError
 from ..utils.option_values import NO_CHECKPOINT
 
@@ -20,9 +21,7 @@ def is_ensemble(cfg: Config) -> bool:
     # Imported here, since importing the models of MMPose takes seconds.
     from ..models.pose_estimators import HeatmapEnsemble
 
-    kind = cfg.model.type
-    if isinstance(kind, str):
-        kind = MODELS.get(kind)
+    kind = find_class(cfg.model, MODELS)
     return isinstance(kind, type) and issubclass(kind, HeatmapEnsemble)
 
 

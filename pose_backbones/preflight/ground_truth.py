@@ -11,6 +11,7 @@ from mmpose.evaluation.metrics import (
 )
 from mmpose.registry import DATASETS, METRICS
 
+from ..configs import find_class
 from ..datasets.mpii import MpiiDataset, read_people
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
@@ -30,7 +31,7 @@ def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], C
         DatasetError: If there is nothing to compare predictions with, or a field is missing.
         ConfigError: If the metric does not fit the dataset.
     """
-    kind = METRICS.get(metric['type'])
+    kind = find_class(metric, METRICS)
     if not isinstance(kind, type) or metric.get('format_only'):
         return
     if issubclass(kind, CocoWholeBodyMetric):
@@ -86,7 +87,7 @@ def _check_whole_body(
 
 
 def _check_mpii(dataset: dict, split: str, kind: type) -> None:
-    is_package_dataset = DATASETS.get(dataset['type']) is MpiiDataset
+    is_package_dataset = find_class(dataset, DATASETS) is MpiiDataset
     if is_package_dataset != issubclass(kind, MpiiPCKh):
         raise ConfigError(
             f'{split}_evaluator: {kind.__name__} does not fit '

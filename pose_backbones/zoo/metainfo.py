@@ -1,12 +1,11 @@
 """Descriptions of keypoints: their names, limbs, flip pairs and more, see MMPose's metainfo."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
-from ..configs import find_datasets
+from ..configs import find_class, find_datasets
 from ..structures.metainfo import read_metainfo
 
 
@@ -34,8 +33,7 @@ def _metainfos(cfg: Config) -> Iterator[Mapping]:
 
     for split in ('train', 'val', 'test'):
         for _, dataset in find_datasets(cfg, split):
-            kind: Any = dataset.get('type')
-            kind = kind if isinstance(kind, type) else DATASETS.get(kind)
+            kind = find_class(dataset, DATASETS)
             metainfo = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
             if getattr(kind, '__name__', '') == 'DeepFashionDataset':
                 # MMPose sets the metainfo of its class when a dataset is built.

@@ -12,7 +12,7 @@ from mmengine.model import BaseModule, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
 from ..checkpoints.loading import get_metainfo, get_weights, load_weights, read_checkpoint
-from ..configs import building, load_config
+from ..configs import building, find_class, load_config
 from ..errors import CheckpointError, ConfigError, closest
 from ..registry import class_attribute
 from .metainfo import config_metainfo
@@ -218,14 +218,14 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, saved: dict | None) ->
     from mmpose.utils import register_all_modules
 
     register_all_modules()
-    kind = MODELS.get(cfg.model.type)
+    kind = find_class(cfg.model, MODELS)
     if not (issubclass(kind, TopdownPoseEstimator) or kind.__module__.startswith(OWN)):
         raise ConfigError(
             f'num_keypoints is {num_keypoints!r}, but the number of keypoints of '
             f'{Path(cfg.filename).stem}, a {kind.__name__}, cannot be changed: expected None'
         )
     head = cfg.model.head
-    parameters = signature(MODELS.get(head.type)).parameters
+    parameters = signature(find_class(head, MODELS)).parameters
     key = next(name for name in _NUM_KEYPOINTS if name in parameters)
     head.setdefault(key, parameters[key].default)
     if num_keypoints is not None:

@@ -11,7 +11,7 @@ from mmpose.registry import MODELS as MMPOSE_MODELS
 from torch import Tensor, nn
 
 from ...checkpoints.loading import check_checkpoint_path, get_weights, load_weights, read_checkpoint
-from ...configs import building, load_config
+from ...configs import building, find_class, load_config
 from ...errors import ConfigError, closest
 from ...registry import MODELS
 from ...zoo.names import config_path
@@ -154,9 +154,7 @@ class EnsembleMembers(nn.ModuleList):
 def _check_model(cfg: Config) -> None:
     if cfg.get('model') is None:
         raise ConfigError(f"{cfg.filename} has no 'model': expected the config of a model")
-    kind = (cfg.model.get('backbone') or {}).get('type')
-    if isinstance(kind, str):
-        kind = MMPOSE_MODELS.get(kind)
+    kind = find_class(cfg.model.get('backbone') or {}, MMPOSE_MODELS)
     if isinstance(kind, type) and issubclass(kind, EnsembleMembers):
         raise ConfigError(
             f'{cfg.filename} is itself an ensemble: list its members and their weights here instead'

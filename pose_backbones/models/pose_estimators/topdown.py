@@ -6,6 +6,7 @@ from mmpose.models.pose_estimators import TopdownPoseEstimator as MMPoseTopdownE
 from mmpose.registry import MODELS as MMPOSE_MODELS
 from torch import nn
 
+from ...configs import find_class
 from ...registry import MODELS
 from ..backbones import BaseBackbone
 
@@ -65,8 +66,7 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
 
 def _takes_in_channels(cfg: dict) -> bool:
     """Return whether the module has an argument `in_channels`."""
-    kind = cfg.get('type')
-    kind = MMPOSE_MODELS.get(kind) if isinstance(kind, str) else kind
+    kind = find_class(cfg, MMPOSE_MODELS)
     return kind is not None and 'in_channels' in inspect.signature(kind).parameters
 
 
