@@ -7,6 +7,7 @@ from mmpose.registry import MODELS
 from . import (  # noqa: F401
     ae_head,
     bfloat16_outputs,
+    distiller_configs,
     edpose_initialization,
     js_gradient,
     swin_windows,

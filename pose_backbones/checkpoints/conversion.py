@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..registry import MODELS
 from .loading import get_weights, wrapped_in
-from .names import FAMILIES, Family, vitpose
+from .names import FAMILIES, Family, distillation, vitpose
 from .names.head import convert_head
 
 #: the parts of an estimator, with the prefix of the head in MMPose 0.x
@@ -21,6 +21,7 @@ _PRETEXT = 'of the pretraining'
 _CONSTANT = 'constant, from the config'
 _BUFFER = 'constant, from the constructor'
 _OTHER_DATASET = 'of another dataset'
+_DISTILLATION = 'only for the distillation'
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Conversion:
     Attributes:
         family: Class of the backbone.
         naming: Naming of the file: `'MMPose 0.x'`, `'MMPose 1.x'` (current estimators),
-            `'ConvNeXtPose'`, `'MSPN'`, `'ViTPose'`, `'ViTPose+'`, `'mmpretrain'`, `'timm'`,
-            `'ImageNet release'`, or `'pose_backbones'` (a current backbone without head).
+            `'ConvNeXtPose'`, `'MSPN'`, `'ViTPose'`, `'ViTPose+'`, `'DWPose'`, `'mmpretrain'`,
+            `'timm'`, `'ImageNet release'`, or `'pose_backbones'` (a current backbone without head).
         weights: Name → tensor, `backbone.*`, `neck.*` and `head.*`.
         left_out: Name in the file → reason why it is not in `weights`. Every name of the file is
             either converted or in this dict; any other name raises an error.
@@ -54,7 +55,8 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
     Supports MMPose 0.x and 1.x; the ImageNet releases of MogaNet, UniFormer (also with token
     labelling and layer scale), ConvNeXt, ConvNeXt V2 (also its self-supervised pretraining) and
     Swin Transformer; ConvNeXt and Swin of mmpretrain and timm; and the pose models of ConvNeXtPose
-    and of the original MSPN and ViTPose (`inspect_state_dict` also converts ViTPose+). The values
+    and of the original MSPN and ViTPose (`inspect_state_dict` also converts ViTPose+); and the
+    student of a distillation with MMPose's DWPose. The values
     do not change, except for sums in the position embedding of ViTPose; some tensors get another
     shape or order.
 
@@ -104,6 +106,8 @@ def inspect_state_dict(
         raise CheckpointError(
             f'the dataset is {dataset!r}, but the weights are not of ViTPose+: expected none'
         )
+    if distillation.is_distillation(weights):
+        return _inspect_distillation(state_dict, weights, entries)
     inner, outer = _without_model(weights)
     whole = next((f.whole for f in FAMILIES if f.whole and f.whole.is_family(inner)), None)
     constants, original = [], False
@@ -187,6 +191,24 @@ def _inspect_vitpose(
             for name in weights
             if mixture and vitpose.is_of_other_dataset(name, str(dataset))
         },
+        entries=entries,
+    )
+
+
+def _inspect_distillation(
+    state_dict: dict, weights: dict[str, Tensor], entries: tuple[str, ...]
+) -> Conversion:
+    """Select the student of a distillation."""
+    meta = state_dict.get('meta')
+    config = meta.get('cfg') if isinstance(meta, dict) else None
+    selected = distillation.select_student(weights, distillation.is_second_stage(weights, config))
+    return Conversion(
+        family='CSPNeXt',
+        naming='DWPose',
+        weights=OrderedDict(
+            (distillation.without_prefix(name), value) for name, value in selected.items()
+        ),
+        left_out={name: _DISTILLATION for name in weights if name not in selected},
         entries=entries,
     )
 

@@ -23,7 +23,7 @@ from .matching import (
     match_state_dict,
     rename_keys,
 )
-from .names import vitpose
+from .names import distillation, vitpose
 
 #: Keys of a checkpoint under which the weights may be stored as a dict; the first one present is
 #: used. Trained weights take precedence over their moving averages, as in the training code of the
@@ -296,6 +296,12 @@ def load_weights(
             The model is then unchanged.
     """
     weights = _convert_vitpose(model, weights, source, dataset)
+    if distillation.is_distillation(weights) and not hasattr(model, 'student'):
+        raise CheckpointError(
+            f'{source} is the checkpoint of a distillation, with a student and a teacher: write '
+            f'the student to a file, with pose-backbones convert {source} FILE --config CONFIG, '
+            'where CONFIG is that of the student'
+        )
     ignored = [name for name in weights if name.startswith(tuple(ignore))]
     weights = rename_keys(weights, {name: name for name in weights if name not in ignored})
     is_backbone = is_bare_backbone(model, weights)

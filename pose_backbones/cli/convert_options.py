@@ -10,7 +10,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert a checkpoint of another release (MMPose 0.x, ImageNet, mmpretrain, '
         'timm) to current names, and verify it by loading it strictly. Training and testing also '
-        'load such files without conversion.'
+        'load such files without conversion. Of a distillation (DWPose), the student is written.'
     )
     parser.add_argument('source', metavar='SRC', help='file or URL')
     parser.add_argument('destination', metavar='DST', help=f'file to write, {" or ".join(ENDINGS)}')

@@ -15,6 +15,7 @@ from .bottomup import check_badcase, check_data_mode
 from .checkpoints import check_save_best, check_saving
 from .codec import check_device_targets, check_input_size, check_targets
 from .datasets import check_batches, check_datasets, check_detection_file, check_keypoints
+from .distillation import check_distillation
 from .ensemble import check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_registered, check_types
 from .values import check_values
@@ -64,6 +65,7 @@ def check_config(cfg: Config, splits: Sequence[str]) -> None:
     check_vis_backends(cfg)
     if trains:
         check_trainable(cfg)
+        check_distillation(cfg)
         check_amp(cfg)
     check_data_mode(cfg, splits)
     if 'test' in splits:

@@ -81,6 +81,21 @@ def mmpose_folder() -> Path:
     raise ConfigError(f'MMPose {reason}: install it with pip install mmpose')
 
 
+def find_config(path: str) -> Path | None:
+    """Find a config that may be given by its path in MMPose's repository, `configs/…`.
+
+    DWPose's configs name those of the teacher and the student in this way.
+
+    Returns:
+        The path as it is, or in the installed MMPose if it does not exist; None if neither exists.
+
+    Raises:
+        ConfigError: If MMPose is not installed.
+    """
+    found = (file for file in (Path(path), mmpose_folder() / path) if file.is_file())
+    return next(found, None)
+
+
 @cache
 def read_mmpose_models() -> dict[str, MMPoseModel]:
     """Return the models of the installed MMPose.

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..configs import find_class
 from ..errors import ConfigError
-from .mmpose import mmpose_folder
+from .mmpose import find_config, mmpose_folder
 from .names import MMPOSE, PREFIX
 
 
@@ -49,8 +50,7 @@ def check_two_dimensional(cfg: Config) -> None:
 
     head = (cfg.get('model') or {}).get('head') or {}
     decoder = head.get('decoder') or {}
-    kind = decoder.get('type')
-    kind = KEYPOINT_CODECS.get(kind) if isinstance(kind, str) else kind
+    kind = find_class(decoder, KEYPOINT_CODECS)
     kinds = (
         codecs.Hand3DHeatmap,
         codecs.ImagePoseLifting,
@@ -70,5 +70,6 @@ def _name(cfg: Config) -> str:
 
 def _config_name(path: str) -> str:
     """Return the name of a config of MMPose that is given by its path in MMPose's repository."""
-    is_shipped = not Path(path).is_file() and (mmpose_folder() / path).is_file()
+    file = find_config(path)
+    is_shipped = file is not None and file.is_relative_to(mmpose_folder())
     return f'{MMPOSE}{PREFIX}{Path(path).stem}' if is_shipped else path

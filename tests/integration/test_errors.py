@@ -325,7 +325,7 @@ class MissingOperator(torch.nn.Module):
         (
             "model = dict(_delete_=True, type='DWPoseDistiller', teacher_cfg='configs/none.py', "
             "student_cfg='configs/none.py')",
-            'config.py cannot be built: configs/none.py: No such file',
+            'config.py: model.teacher_cfg is configs/none.py, which does not exist',
         ),
         (OPERATOR, "the operator 'correlation_forward' requires mmcv's compiled extension"),
     ],
