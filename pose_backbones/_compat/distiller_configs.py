@@ -1,8 +1,8 @@
 """Patch MMPose's DWPose, which does not find the configs of its teacher and its student.
 
 Its configs name both by their paths in MMPose's repository, such as
-`configs/wholebody_2d_keypoint/rtmpose/…`, which exist only in its root. With the patch, paths that do
-not exist are looked up in `mmpose/.mim`, where MMPose installs its configs.
+`configs/wholebody_2d_keypoint/rtmpose/…`, which exist only in its root. With the patch, paths that
+do not exist are looked up in `mmpose/.mim`, where MMPose installs its configs.
 """
 
 from functools import wraps

@@ -106,7 +106,7 @@ def assert_equal(actual: dict, expected: dict) -> None:
 
 
 def test_both_stages(folder):
-    """The teacher is that of the file and is not trained; the result is the student, or its head."""
+    """The teacher is that of the file and not trained; the result is the student, or its head."""
     first = get_weights(train('first.py'))
     teacher = get_weights(read_checkpoint('teacher.pth'))
     assert_equal(part(first, 'teacher.'), part(teacher, ''))
