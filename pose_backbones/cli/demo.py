@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, PoseBackbonesError, first_line
-from .demo_options import parse_args
+from .demo_options import DEFAULT_MODEL, parse_args
 from .stopping import when_stopped
 
 if TYPE_CHECKING:
@@ -36,13 +36,17 @@ def main(argv: list[str] | None = None) -> int:
 
     Raises:
         ConfigError: If Gradio is not installed, an option is invalid, or the port is in use.
+        CheckpointError: If the weights of --model cannot be loaded.
     """
     args = parse_args(argv)
     when_stopped(lambda: 'the page is closed')
     with tempfile.TemporaryDirectory(prefix='pose-backbones-demo-') as folder:
         gradio = _import_gradio(Path(folder, 'uploads'))
         _check_port(args.host, args.port)
-        page = _build_page(gradio, args, Demo(args, Path(folder, 'results')))
+        demo = Demo(args, Path(folder, 'results'))
+        if args.model:
+            demo.load(args.model)
+        page = _build_page(gradio, args, demo)
         try:
             page.queue(default_concurrency_limit=1, api_open=False).launch(
                 server_name=args.host,
@@ -110,7 +114,7 @@ class Demo:
         source = Path(upload)
         if not source.is_file():
             raise ConfigError('the uploaded file was removed in the meantime: upload it again')
-        pose = self._load(model)
+        pose = self.load(model)
         arguments: dict[str, Any] = {}
         if pose.is_top_down and boxes == _DETECTOR:
             arguments = dict(boxes=self._load_detector(), min_score=0.3)
@@ -147,7 +151,15 @@ class Demo:
             summary += ': try another model, or another choice of boxes'
         return outputs.paths[0], poses, summary
 
-    def _load(self, name: str) -> 'PoseInferencer':
+    def load(self, name: str) -> 'PoseInferencer':
+        """Load a model, unless it is the last one.
+
+        Args:
+            name: Name of the model, or --model.
+
+        Raises:
+            PoseBackbonesError: If the model cannot be used, or its weights cannot be loaded.
+        """
         from ..inference.inferencer import PoseInferencer
         from ..zoo.names import find_name
 
@@ -221,11 +233,23 @@ def _port_in_use(host: str, port: int, error: OSError) -> str:
 
 
 def _models(first: str | None) -> list[str]:
-    """Return the names of the models with released weights, with `first` at the start."""
-    from ..zoo import list_releases
+    """Return the names of the 2D models with released weights.
 
-    names = [name for name, release in list_releases().items() if release is not None]
-    return list(dict.fromkeys([*([first] if first else []), *names]))
+    Args:
+        first: Name at the start. Default: the full name of `DEFAULT_MODEL`.
+
+    Returns:
+        The names; after the first one, those of this package and then those of MMPose.
+    """
+    from ..zoo import find_name, list_models, list_releases
+    from ..zoo.mmpose import read_mmpose_models
+
+    own, mmpose = list_models(), read_mmpose_models()
+    released = [name for name, release in list_releases().items() if release is not None]
+    names = [name for name in released if name in own]
+    # PoseInferencer does not take models with 3D keypoints.
+    names += [name for name in released if name not in own and '_3d_' not in mmpose[name].task]
+    return list(dict.fromkeys([first or find_name(DEFAULT_MODEL), *names]))
 
 
 def _build_page(gradio: Any, args: argparse.Namespace, demo: Demo) -> Any:

@@ -7,6 +7,8 @@ from ..errors import ConfigError
 from ..utils.option_values import DETECTORS, TORCHVISION
 from .options import check_counts
 
+#: model that is selected at first
+DEFAULT_MODEL = 'moganet-s_coco-256x192'
 #: default of --detector
 DEFAULT_DETECTOR = 'rtmdet-m'
 
@@ -31,7 +33,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--model',
         metavar='NAME|CONFIG',
-        help='model that is selected at first (default: the first of the list)',
+        help='model that is selected at first, and loaded before the page is served (default: '
+        f'{DEFAULT_MODEL}, loaded on first use)',
     )
     parser.add_argument(
         '--weights', metavar='FILE|URL', help='checkpoint of --model (default: released weights)'

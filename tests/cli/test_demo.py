@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,10 @@ import pytest
 
 from pose_backbones import PoseInferencer
 from pose_backbones.cli import demo
-from pose_backbones.errors import ConfigError
+from pose_backbones.errors import ConfigError, PoseBackbonesError
+from pose_backbones.inference.loading import check_model
+from pose_backbones.zoo import list_models, list_releases
+from pose_backbones.zoo.mmpose import read_mmpose_models
 from tests.helpers.browser import start_browser
 from tests.helpers.pose_cases import estimator, make_image, model_options
 from tests.helpers.processes import handle_interrupt
@@ -44,6 +48,40 @@ def free_port() -> int:
 def test_invalid_options_raise(arguments, message):
     with pytest.raises(ConfigError, match=message):
         demo.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--model', 'xyzzy', '--weights', 'x.pth'], "unknown model 'xyzzy': expected the path"),
+        (['--model', 'moganet-s_coco-256x192', '--weights', 'x.pth'], 'not found: x.pth'),
+        (['--model', 'moganet-s_crowdpose-256x192'], 'has no released weights'),
+        (['--model', 'internet_res50'], 'predicts keypoints in 3D'),
+    ],
+)
+def test_unusable_models_raise_before_the_page_is_served(arguments, message, monkeypatch):
+    monkeypatch.setattr(demo, '_import_gradio', lambda _: None)
+    with pytest.raises(PoseBackbonesError, match=message):
+        demo.main([*arguments, '--port', str(free_port()), '--device', 'cpu'])
+
+
+def test_models_on_the_page():
+    """Models of this package are first, and there are none that PoseInferencer rejects."""
+    names = demo._models(None)
+    assert names[0] == 'td-hm_moganet-s_8xb32-210e_coco-256x192'
+    released = {name for name, release in list_releases().items() if release is not None}
+    own = released & set(list_models())
+    assert set(names[: len(own)]) == own
+    codecs = re.compile('PoseLifting|MotionBERTLabel|Hand3DHeatmap')
+    models = [model for model in read_mmpose_models().values() if model.name in released]
+    rejected = {model.name for model in models if codecs.search(model.config.read_text())}
+    assert sorted(names) == sorted(released - rejected)
+    for name in rejected:
+        with pytest.raises(ConfigError, match='predicts keypoints in 3D'):
+            check_model(name)
+    first, *others = demo._models('human')
+    assert first == 'human'
+    assert sorted(others) == sorted(names)
 
 
 def test_missing_gradio_raises(monkeypatch):
