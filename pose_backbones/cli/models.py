@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from ..errors import ConfigError, shorten
 from ..zoo.metafile import Model, read_models
 from ..zoo.mmpose import MMPoseModel, read_mmpose_models, read_sizes
-from ..zoo.names import MMPOSE, OWN, SOURCES, short_names, suggest
+from ..zoo.names import MMPOSE, OWN, SOURCES, full_name, short_names, suggest
 
 _COLUMNS = ('name', 'result upstream', 'params, M', 'FLOPs, G', 'input', 'data', 'licence')
+#: part of the name of a metric that is a distance → its unit
+_UNITS = {'EPE': 'pixels', 'MPJPE': 'mm', 'MRRPE': 'mm'}
 _TITLES = dict(zip(SOURCES, ('Models of this package', 'Models of MMPose')))
 
 
@@ -19,12 +21,13 @@ class Row:
     """A model in the list.
 
     Args:
-        name: Name of the config.
+        name: Name with which the config is found, see `full_name`.
         source: One of `SOURCES`.
         short_names: Other names.
         task: Task, such as `'Body 2D Keypoint'`.
         data: Dataset that the model is trained on.
-        metrics: Dataset → metric → value, as stated upstream.
+        metrics: Dataset → metric → value, as stated upstream: shares, such as AP, in percent,
+            distances in the units of `_UNITS`.
         input: Height and width of the input in pixels.
         params: Number of parameters.
         flops: Multiply-adds for one image.
@@ -69,9 +72,9 @@ class Row:
         """Return the first metric, on the first dataset."""
         for dataset, metrics in self.metrics.items():
             for metric, value in metrics.items():
-                # AP and AR are stated as fractions.
-                number = f'{100 * value:.1f}' if metric.startswith(('AP', 'AR')) else f'{value:g}'
-                return f'{metric} {number} ({dataset})'
+                number = f'{value:.1f}' if value >= 10 else f'{value:.2f}'
+                unit = f' {_unit(metric)}'.rstrip()
+                return f'{metric} {number}{unit} ({dataset})'
         return ''
 
 
@@ -80,7 +83,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='pose-backbones models',
         description='List models of this package and of MMPose. Results are those that the authors '
-        'of a model state. A name in brackets is a short name. Names can be used in place of the '
+        'of a model state, in percent unless a unit is given. A name in brackets is a short name. Names can be used in place of the '
         'path of a config in all tools and in Python.',
     )
     parser.add_argument(
@@ -97,10 +100,26 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _unit(metric: str) -> str:
+    """Return the unit of a metric; an empty string for a share, in percent."""
+    name = metric.split('-')
+    return next((unit for key, unit in _UNITS.items() if key in name), '')
+
+
+def _in_percent(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics with all shares in percent; upstream, most are fractions, some percentages."""
+    return {
+        name: round(100 * value, 6) if not _unit(name) and value <= 1 else value
+        for name, value in metrics.items()
+    }
+
+
 def _own(model: Model) -> Row:
     height, width = map(int, model.size.split('x'))
     results = {'val2017': model.metrics} if model.metrics else model.stated
-    metrics = {model.data if name == 'val2017' else name: row for name, row in results.items()}
+    metrics = {
+        model.data if name == 'val2017' else name: _in_percent(row) for name, row in results.items()
+    }
     return Row(
         name=model.name,
         source=OWN,
@@ -118,12 +137,12 @@ def _own(model: Model) -> Row:
 
 def _mmpose(model: MMPoseModel, size: Mapping) -> Row:
     return Row(
-        name=model.name,
+        name=full_name(model.name, MMPOSE),
         source=MMPOSE,
         short_names=tuple(short_names(model.name)),
         task=model.task.replace('_', ' '),
         data=model.data or '',
-        metrics=model.metrics,
+        metrics={dataset: _in_percent(row) for dataset, row in model.metrics.items()},
         input=tuple(size['input']) if size else None,
         params=size.get('params'),
         flops=size.get('flops'),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -128,8 +129,20 @@ def find_name(text: str) -> str:
     It has the prefix `mmpose::` if this package has a model of the same name.
     """
     model = find_model(text)
-    is_hidden = model.source != OWN and model.name in _files(OWN)
-    return f'{model.source}{PREFIX}{model.name}' if is_hidden else model.name
+    return full_name(model.name, model.source)
+
+
+def full_name(name: str, source: str) -> str:
+    """Return the name with which the config of a package is found.
+
+    Args:
+        name: Name of the config.
+        source: One of `SOURCES`.
+
+    Returns:
+        The name; with the prefix `mmpose::` if this package has a config of the same name.
+    """
+    return f'{source}{PREFIX}{name}' if source != OWN and name in _files(OWN) else name
 
 
 def get_config(name: str) -> Config:
@@ -179,6 +192,7 @@ def is_model_name(text: str) -> bool:
     return True
 
 
+@cache
 def _files(source: str) -> dict[str, Path]:
     """Return name → path of the configs of a package, except for base configs."""
     if source == MMPOSE:

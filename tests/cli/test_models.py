@@ -8,8 +8,9 @@ import torch
 from pose_backbones import build
 from pose_backbones.cli.models import find_rows, main
 from pose_backbones.errors import ConfigError
-from pose_backbones.zoo import find_name, list_models, read_models
-from pose_backbones.zoo.mmpose import read_sizes
+from pose_backbones.zoo import find_model, find_name, list_models, list_releases, read_models
+from pose_backbones.zoo.mmpose import read_mmpose_models, read_sizes
+from pose_backbones.zoo.names import full_name
 
 
 def lines(capsys: pytest.CaptureFixture, *options: str) -> list[str]:
@@ -23,7 +24,54 @@ def test_all_models_are_listed(capsys: pytest.CaptureFixture) -> None:
     assert output[0] == f'Models of this package: {len(own)}'
     assert f'Models of MMPose: {len(others)}' in output
     names = {line.split(' ')[0] for line in output if line}
-    assert names >= {*own, *others}
+    assert names >= {*own, *(full_name(name, 'mmpose') for name in others)}
+
+
+def test_each_printed_name_leads_to_its_row(capsys: pytest.CaptureFixture) -> None:
+    """Both packages have four configs of the same names."""
+    for source in ('pose_backbones', 'mmpose'):
+        configs = {find_model(f'{source}::{name}').config for name in list_models(source=source)}
+        found = [find_model(row.name) for row in find_rows(source)]
+        assert {entry.source for entry in found} == {source}
+        assert {entry.config for entry in found} == configs
+        assert len(found) == len(configs)
+    rows = json.loads('\n'.join(lines(capsys, 'swin-l-p4-w7', '256x192', '--json')))
+    name = 'td-hm_swin-l-p4-w7_8xb32-210e_coco-256x192'
+    assert [row['name'] for row in rows] == [name, f'mmpose::{name}']
+    assert [line.split(' ')[0] for line in lines(capsys, 'swin-l-p4-w7', '256x192')][-1] == (
+        f'mmpose::{name}'
+    )
+    assert all(find_model(name).release == release for name, release in list_releases().items())
+
+
+def test_shares_are_in_percent(capsys: pytest.CaptureFixture) -> None:
+    """MMPose's metafiles have fractions and percentages, and distances in millimeters or pixels."""
+    metrics = {
+        row['name']: row['metrics'] for row in json.loads('\n'.join(lines(capsys, '--json')))
+    }
+    wholebody = 'cspnext-m_udp_8xb64-210e_coco-wholebody-256x192'
+    assert read_mmpose_models()[wholebody].metrics['COCO-WholeBody']['Body AP'] == 0.687
+    assert metrics[wholebody]['COCO-WholeBody']['Body AP'] == 68.7
+    assert lines(capsys, wholebody)[-1].split()[1:5] == ['Body', 'AP', '68.7', '(COCO-WholeBody)']
+    body = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
+    assert metrics[body]['COCO']['AP'] == 74.9
+    fashion = metrics['td-hm_hrnet-w48_udp_8xb32-210e_deepfashion_full-256x192']['DeepFashion']
+    assert fashion['PCK@0.2'] == 98.3  # as stated
+    face = 'rtmpose-m_8xb32-60e_coco-wholebody-face-256x256'
+    assert metrics[face]['COCO-WholeBody-Face']['NME'] == 4.66
+    assert 'NME 4.66 (COCO-WholeBody-Face)' in lines(capsys, face)[-1]
+    lifting = 'image-pose-lift_tcn_8xb64-200e_h36m'
+    assert metrics[lifting]['Human3.6M']['P-MPJPE'] == 34.3
+    assert 'MPJPE 43.4 mm (Human3.6M)' in lines(capsys, lifting)[-1]
+    shares = [
+        (name, value)
+        for datasets in metrics.values()
+        for values in datasets.values()
+        for name, value in values.items()
+        if 'MPJPE' not in name and name not in ('EPE', 'MRRPE')
+    ]
+    assert len(shares) > 1900
+    assert all(1 < value <= 100 for _, value in shares)
 
 
 def test_search(capsys: pytest.CaptureFixture) -> None:
@@ -41,7 +89,7 @@ def test_search(capsys: pytest.CaptureFixture) -> None:
         'td-hm_moganet-s_8xb32-210e_coco-256x192',
         *'AP 74.9 (COCO) 29.0 6.0 256x192 COCO Apache-2.0'.split(),
     ]
-    assert 'PCK@0.2 0.964 (Hand5)' in lines(capsys, 'hand5', '--weights')[-1]
+    assert 'PCK@0.2 96.4 (Hand5)' in lines(capsys, 'hand5', '--weights')[-1]
 
 
 def test_options(capsys: pytest.CaptureFixture) -> None:
