@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import platform
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +26,7 @@ from .image_model import ImageModel
 
 _MAX_BYTES = 4 << 30  # limit on the size of the cache
 _MAX_DRAFT_AGE = 24 * 3600  # seconds
+_SPEED = 'speed.json'  # file with the ratios of `cached_ratio`
 _FAILED = '.failed'  # suffix of files with the reason why a model cannot be exported
 
 
@@ -70,6 +73,27 @@ def cached_export(
     _export(estimator, folder, backend, precision)
     _limit_size(folder)
     return ExportedEstimator(folder, threads)
+
+
+def cached_ratio(exported: ExportedEstimator, threads: int, measure: Callable[[], float]) -> float:
+    """Return how many times as fast as PyTorch a model of the cache is; measure it on first use.
+
+    Args:
+        exported: From `cached_export`.
+        threads: Number of threads of both.
+        measure: Measures the ratio. The result is kept for this machine and number of threads.
+    """
+    file = exported.folder / _SPEED
+    key = f'{platform.node()}, threads: {threads}'
+    ratios: dict[str, float] = {}
+    with suppress(OSError, ValueError):  # no file, or a damaged one
+        content = json.loads(file.read_text(encoding='utf-8'))
+        ratios = content if isinstance(content, dict) else {}
+    if not isinstance(ratios.get(key), float):
+        ratios[key] = measure()
+        with suppress(OSError), atomic_write(file) as draft:  # the cache may be read-only
+            draft.write_text(json.dumps(ratios), encoding='utf-8')
+    return ratios[key]
 
 
 def _export(estimator: Any, folder: Path, backend: str, precision: str) -> None:

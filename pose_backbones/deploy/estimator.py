@@ -42,6 +42,7 @@ class ExportedEstimator(BaseModel):
     def __init__(self, folder: str | PathLike, threads: int | None = None) -> None:
         super().__init__()
         exported = read_exported(folder)
+        self.folder = exported.folder
         self.description = exported.description
         self.cfg = exported.cfg
         self.dataset_meta = exported.dataset_meta

@@ -1,8 +1,6 @@
 """Quantize an OpenVINO model to 8-bit integers with NNCF, and compare it with the original."""
 
 import logging
-import statistics
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ import numpy as np
 from ..errors import ConfigError, ExportError, first_line
 from ..structures.oks import AREA_OF_BOX, keypoint_similarity
 from .runtimes import OpenVINORuntime, Runtime, import_backend, import_nncf, supports_bfloat16
+from .timing import speed_ratio
 from .writing import outputs_of_network, quiet
 
 #: smallest number of crops for the calibration and the comparison together
@@ -28,8 +27,7 @@ MIN_OKS = 0.99
 _PADDING = 1.25  # size of a crop relative to the box
 _HELD_OUT = 4  # one of so many crops is not used for the calibration
 _BATCH = 8  # crops of one measurement of the time
-_ROUNDS, _SECONDS = 15, 4.0  # largest number of measurements, and their time
-_MIN_ROUNDS = 5
+_MIN_ROUNDS, _SECONDS = 5, 4.0  # smallest number of measurements, and time for them
 #: operators with weights; the last ones before the output of the network stay in float32
 _WEIGHTED = (
     'Convolution',
@@ -141,7 +139,8 @@ def quantize(path: Path, crops: np.ndarray, sigmas: Sequence[float] | None) -> Q
             f'{MIN_OKS}: use another precision, or calibrate with images of your application'
         )
     reference = 'bf16' if supports_bfloat16() else 'fp32'
-    ratio = speed_ratio(OpenVINORuntime(path, reference), quantized, crops[:_BATCH])
+    original = OpenVINORuntime(path, reference)
+    ratio = speed_ratio(original, quantized, crops[:_BATCH], _MIN_ROUNDS, _SECONDS)
     if not ratio > 1:
         raise ExportError(
             f'int8 is not faster than {reference} on this CPU, but {ratio:.2f} times as fast: use '
@@ -150,31 +149,6 @@ def quantize(path: Path, crops: np.ndarray, sigmas: Sequence[float] | None) -> Q
     for suffix in ('.xml', '.bin'):
         draft.with_suffix(suffix).replace(path.with_suffix(suffix))
     return QuantizationResult(int(held_out.sum()), oks, pixels, reference, ratio)
-
-
-def speed_ratio(first: Runtime, second: Runtime, crops: np.ndarray) -> float:
-    """Return how many times as fast the second model is.
-
-    The models take turns, so that other load of the machine affects both.
-
-    Args:
-        first, second: The models.
-        crops: (N, H, W, 3), uint8, BGR.
-
-    Returns:
-        The median of the ratios.
-    """
-    ratios: list[float] = []
-    first(crops), second(crops)  # compiles them
-    end = time.perf_counter() + _SECONDS
-    while len(ratios) < _ROUNDS and (len(ratios) < _MIN_ROUNDS or time.perf_counter() < end):
-        times = []
-        for runtime in (first, second):
-            start = time.perf_counter()
-            runtime(crops)
-            times.append(time.perf_counter() - start)
-        ratios.append(times[0] / times[1])
-    return statistics.median(ratios)
 
 
 def _compare(

@@ -8,14 +8,21 @@ import torch
 from mmengine.logging import print_log
 from mmpose.models.pose_estimators import BottomupPoseEstimator
 
-from ..deploy.cache import cached_export
+from ..deploy.cache import cached_export, cached_ratio
+from ..deploy.crop_model import CropModel
 from ..deploy.estimator import ExportedEstimator
 from ..deploy.runtimes import import_backend, supports_bfloat16
+from ..deploy.timing import speed_ratio
+from ..deploy.verification import example_crops
 from ..errors import ConfigError, PoseBackbonesError, first_line
 from ..utils.option_values import AUTO, BACKENDS, COMPILE, TORCH
+from .optimize import optimize_for_inference
+from .predictors import TorchRuntime
 
 #: environment variable with the backend to use instead of `'auto'`
 VARIABLE = 'POSE_BACKBONES_BACKEND'
+# crops, smallest number of measurements and time in seconds of the comparison of two backends
+_CROPS, _MIN_ROUNDS, _SECONDS = 2, 3, 2.0
 
 
 def resolve_backend(backend: str) -> str:
@@ -35,10 +42,10 @@ def exported_estimator(
 ) -> ExportedEstimator | None:
     """Return an estimator as an exported model, or None if PyTorch is used.
 
-    With `'auto'`, OpenVINO is used on a CPU if it is installed and the model can be exported. In
-    float32, PyTorch is used for bottom-up models: the fused HRCoMer is faster than in OpenVINO, see
-    docs/benchmarks.md. One message says what is used, and why PyTorch is used if it is not the
-    fastest.
+    With `'auto'`, OpenVINO is used on a CPU if it is installed, the model can be exported, and is
+    faster than with PyTorch. For top-down models, this is measured on first use. In float32,
+    PyTorch is used for bottom-up models: the fused HRCoMer is faster than in OpenVINO, see
+    docs/benchmarks.md. One message says what is used, and why PyTorch is used.
 
     Args:
         estimator: A pose estimator.
@@ -70,7 +77,9 @@ def exported_estimator(
                 'exported models are used if the test pipeline of a top-down model has only '
                 'LoadImage, GetBBoxCenterScale, TopdownAffine and PackPoseInputs'
             )
-        return _load(estimator, 'openvino' if backend == AUTO else backend, half)
+        if backend != AUTO:
+            return _load(estimator, backend, half)
+        return _load(estimator, 'openvino', half, is_compared=not is_bottom_up)
     except Exception as error:  # runtimes raise exceptions of any type
         if backend != AUTO:
             if isinstance(error, PoseBackbonesError):
@@ -83,7 +92,10 @@ def exported_estimator(
         return None
 
 
-def _load(estimator: Any, backend: str, half: bool) -> ExportedEstimator:
+def _load(
+    estimator: Any, backend: str, half: bool, is_compared: bool = False
+) -> ExportedEstimator | None:
+    """Return the exported model; None if `is_compared`, and PyTorch is faster."""
     import_backend(backend)
     precision = 'fp32'
     note = ''
@@ -94,6 +106,27 @@ def _load(estimator: Any, backend: str, half: bool) -> ExportedEstimator:
             precision = 'bf16'
         else:
             note = ', since this CPU has no instructions for bfloat16'
-    exported = cached_export(estimator, backend, precision, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    exported = cached_export(estimator, backend, precision, threads)
+    if is_compared:
+        ratio = cached_ratio(exported, threads, lambda: _measure(estimator, exported, half))
+        if ratio < 1:
+            print_log(
+                f'using PyTorch, which is {1 / ratio:.1f} times as fast as {backend} '
+                f'({precision}{note}) for this model on this machine',
+                'current',
+                logging.INFO,
+            )
+            return None
     print_log(f'using {backend} ({precision}{note})', 'current', logging.INFO)
     return exported
+
+
+@torch.inference_mode()
+def _measure(estimator: Any, exported: ExportedEstimator, half: bool) -> float:
+    """Return how many times as fast as PyTorch the exported top-down model is."""
+    device = torch.device('cpu')
+    model = CropModel(optimize_for_inference(estimator, device), is_fused=True)
+    first = TorchRuntime(model, device, half)
+    crops = example_crops(model.input_size, _CROPS)
+    return speed_ratio(first, exported.runtime, crops, _MIN_ROUNDS, _SECONDS)

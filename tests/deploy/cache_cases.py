@@ -3,6 +3,7 @@
 Run by test_export.py.
 """
 
+import json
 import os
 import shutil
 import time
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from pose_backbones import PoseInferencer
-from pose_backbones.deploy import cache, export
+from pose_backbones.deploy import cache, export, timing
 from pose_backbones.deploy.estimator import ExportedEstimator
 from pose_backbones.deploy.exported import is_exported, read_exported
 from pose_backbones.errors import ConfigError, ExportError
@@ -40,12 +41,16 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache_folder(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Use an empty cache, or a copy of `filled` if a test requests it, and the default backend."""
+    """Use an empty cache, or a copy of `filled` if a test requests it, and the default backend.
+
+    Exported models count as faster than PyTorch.
+    """
     home = tmp_path / 'torch'
     if 'filled' in request.fixturenames:
         shutil.copytree(request.getfixturevalue('filled'), home)
     monkeypatch.setenv('TORCH_HOME', str(home))
     monkeypatch.delenv('POSE_BACKBONES_BACKEND')
+    monkeypatch.setattr(backends, 'speed_ratio', lambda *_: 2.0)
     return cache.cache_dir()
 
 
@@ -196,6 +201,48 @@ def test_half_precision(copied_exports: list[str], mmengine_log, monkeypatch) ->
         PoseInferencer(estimator(), half=True)
         assert mmengine_log.messages[-1] == message
     assert copied_exports == ['bf16']
+
+
+def test_slower_export_is_not_used(copied_exports: list[str], mmengine_log, monkeypatch) -> None:
+    """The speed is measured once for each number of threads, with the crops of two people."""
+    shapes = []
+
+    def measure(first: TorchRuntime, second: object, crops: np.ndarray, *_: float) -> float:
+        shapes.append(crops.shape)
+        for outputs in zip(first(crops), second(crops), strict=True):
+            np.testing.assert_allclose(*outputs, atol=FLOAT_ERROR)
+        return 0.625
+
+    monkeypatch.setattr(backends, 'speed_ratio', measure)
+    for _ in range(2):
+        assert uses_torch(PoseInferencer(estimator()))
+        assert mmengine_log.messages[-1] == (
+            'using PyTorch, which is 1.6 times as fast as openvino (fp32) for this model on this '
+            'machine'
+        )
+    assert shapes == [(2, 64, 48, 3)]
+    assert not uses_torch(PoseInferencer(estimator(), backend='openvino'))
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 7)
+    assert uses_torch(PoseInferencer(estimator()))
+    assert len(shapes) == 2
+
+
+@pytest.mark.parametrize('content', ['', '[1]', '{"other machine": 0.5}'])
+def test_unusable_measurements_are_replaced(
+    cache_folder: Path, filled: Path, monkeypatch, content: str
+) -> None:
+    (folder,) = entries(cache_folder)
+    file = folder / 'speed.json'
+    file.write_text(content)
+    monkeypatch.setattr(backends, 'speed_ratio', timing.speed_ratio)
+    PoseInferencer(estimator())
+    *others, ratio = json.loads(file.read_text()).values()
+    assert others == ([0.5] if 'other' in content else [])
+    assert ratio > 0
+    stored = file.read_bytes()
+    monkeypatch.setattr(backends, 'speed_ratio', None)
+    PoseInferencer(estimator())
+    assert file.read_bytes() == stored
 
 
 def test_other_bottom_up_models_use_pytorch(cache_folder: Path, mmengine_log) -> None:

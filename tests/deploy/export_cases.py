@@ -18,7 +18,7 @@ from mmpose.apis import init_model
 from pose_backbones import PoseInferencer
 from pose_backbones.cli.export import main as export_command
 from pose_backbones.configs import load_config
-from pose_backbones.deploy import quantization, verification
+from pose_backbones.deploy import quantization, timing, verification
 from pose_backbones.deploy.crop_model import CropModel
 from pose_backbones.deploy.estimator import ExportedEstimator, use_exported
 from pose_backbones.deploy.export import export_model
@@ -416,7 +416,7 @@ class TestQuantization:
 
     def test_speed_ratio(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 0.0
-        monkeypatch.setattr(quantization.time, 'perf_counter', lambda: now)
+        monkeypatch.setattr(timing.time, 'perf_counter', lambda: now)
 
         def runtime(seconds: list[float]):
             calls = iter([100.0, *seconds, *[1.0] * 20])  # the first call compiles
@@ -429,9 +429,8 @@ class TestQuantization:
             return run
 
         crops = np.zeros((1, 64, 48, 3), np.uint8)
-        ratio = quantization.speed_ratio(
-            runtime([2.0, 3.0, 2.0, 2.5, 50.0]), runtime([1.0, 2.0, 1.0, 1.0, 1.0]), crops
-        )
+        first, second = runtime([2.0, 3.0, 2.0, 2.5, 50.0]), runtime([1.0, 2.0, 1.0, 1.0, 1.0])
+        ratio = timing.speed_ratio(first, second, crops, min_rounds=5, seconds=4.0)
         assert ratio == 2
 
     def test_accuracy(self) -> None:
