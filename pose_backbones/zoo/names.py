@@ -13,11 +13,12 @@ from ..configs import config_folder, load_config
 from ..errors import ConfigError, shown, similar
 from ..utils.release import Release
 from .metafile import read_models
-from .mmpose import PREFERRED, read_mmpose_models
+from .mmpose import PREFERRED, mmpose_folder, read_mmpose_models
 
 #: packages with configs; the first one has priority
 SOURCES = OWN, MMPOSE = 'pose_backbones', 'mmpose'
 PREFIX = '::'  # between the package and the name, as in MMEngine
+_MAX_CHOICES = 20  # names in a message
 _CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
 
 
@@ -81,7 +82,8 @@ def find_model(text: str) -> Entry:
     Args:
         text: The name; or some of its parts in the same order, such as `moganet-s_coco-256x192` for
             `td-hm_moganet-s_8xb32-210e_coco-256x192`; or for a model of MMPose, one of its aliases,
-            such as `human`, or of `PREFERRED`, such as `rtmpose-m`. With the prefix
+            such as `human`, or of `PREFERRED`, such as `rtmpose-m`. A family of models of several
+            sizes, such as `rtmo`, is ambiguous even if it is an alias. With the prefix
             `pose_backbones::` or `mmpose::`, only the models of this package are found; then, the
             path of a config in its directory of configs is a name, too.
 
@@ -108,7 +110,7 @@ def _find(text: str, other: str = '') -> Entry:
     if source and source not in SOURCES:
         raise ConfigError(f'{shown(text)}: expected a name with {" or ".join(SOURCES)} before ::')
     if source and name.endswith('.py'):
-        name = Path(name).stem
+        name = _name_of_path(name, source)
     sources = (source,) if source else SOURCES
     for find in (_exact, _by_alias, _by_parts):
         for each in sources:
@@ -116,10 +118,7 @@ def _find(text: str, other: str = '') -> Entry:
             if len(matches) == 1:
                 return Entry(matches[0], each, _files(each)[matches[0]])
             if matches:
-                raise ConfigError(
-                    f'model {text!r} is ambiguous: expected the full name, '
-                    f'{", ".join(matches[:-1])} or {matches[-1]}'
-                )
+                raise ConfigError(f'model {text!r} is ambiguous: {_choices(name, matches, each)}')
     raise ConfigError(_unknown(text, name, sources, other))
 
 
@@ -210,14 +209,90 @@ def _by_alias(name: str, source: str) -> list[str]:
     if source != MMPOSE:
         return []
     alias = name.lower()
+    # Without the size of a model, `rtmpose` would be the only config of which it is a part, and
+    # `rtmo` the large model, of which it is an alias.
+    family = [full for full in _files(source) if _family_part(full, alias)]
+    if len(family) > 1:
+        return family
     models = read_mmpose_models()
     if PREFERRED.get(alias) in models:
         return [PREFERRED[alias]]
-    if found := [model.name for model in models.values() if alias in model.aliases]:
-        return found
-    # Without the size of a model, `rtmpose` would be the only config of which it is a part.
-    sizes = [full for short, full in PREFERRED.items() if short.startswith(f'{alias}-')]
-    return sizes if len(sizes) > 1 else []
+    return [model.name for model in models.values() if alias in model.aliases]
+
+
+def _family_part(name: str, family: str) -> str | None:
+    """Return the part of the name of a config that has a family and a size, such as `rtmpose-m`.
+
+    Args:
+        name: Name of a config of MMPose.
+        family: Such as `rtmpose`; a part of short names, without the size.
+
+    Returns:
+        The part, in lower case; None if the config is not of the family.
+    """
+    if not _is_family(family):
+        return None
+    parts = name.lower().split('_')
+    return next((part for part in parts if f'{part}-'.startswith(f'{family}-')), None)
+
+
+@cache
+def _all_short_names() -> frozenset[str]:
+    aliases = (alias for model in read_mmpose_models().values() for alias in model.aliases)
+    return frozenset((*PREFERRED, *aliases))
+
+
+def _is_family(name: str) -> bool:
+    """Return whether a name is the part of short names that precedes their sizes."""
+    return any(short.startswith(f'{name}-') for short in _all_short_names())
+
+
+def _choices(name: str, matches: list[str], source: str) -> str:
+    """Return what is expected instead of an ambiguous name, for the end of a message.
+
+    Args:
+        name: The name.
+        matches: Full names of the configs for which it can stand.
+        source: Their package.
+    """
+    labels = {_label(full, name.lower()) if source == MMPOSE else full for full in matches}
+    shorts = labels.difference(matches)
+    ordered = [*sorted(shorts), *sorted(labels - shorts)][:_MAX_CHOICES]
+    return (
+        f'expected {"a short name or " if shorts else ""}the full name, '
+        f'{", ".join(ordered[:-1])} or {ordered[-1]}'
+        + f'; pose-backbones models {name.replace("_", " ")} lists all'
+        * (len(ordered) < len(matches))
+    )
+
+
+def _label(full: str, family: str) -> str:
+    """Return the short name of a config of a family of MMPose, or of its size; or its full name."""
+    part = _family_part(full, family)
+    if part is None or part in _all_short_names():
+        return part or full
+    return next(iter(short_names(full)), full)
+
+
+def _name_of_path(path: str, source: str) -> str:
+    """Return the name of a config that is given by its path in the directory of configs.
+
+    Args:
+        path: The path, or the name with `.py` alone.
+        source: The package.
+
+    Raises:
+        ConfigError: If the config is in another directory.
+    """
+    folder = mmpose_folder() / 'configs' if source == MMPOSE else config_folder()
+    name = Path(path).stem
+    file = _files(source).get(name)
+    if file is not None and path not in (f'{name}.py', str(file.relative_to(folder))):
+        raise ConfigError(
+            f'config not found: {source}{PREFIX}{path}; did you mean '
+            f'{source}{PREFIX}{file.relative_to(folder)}?'
+        )
+    return name
 
 
 def _by_parts(name: str, source: str) -> list[str]:
@@ -265,7 +340,8 @@ def suggest(text: str, sources: Iterable[str]) -> str:
 def short_names(name: str) -> list[str]:
     """Return the aliases and other short names of a model of MMPose."""
     preferred = [short for short, full in PREFERRED.items() if full == name]
-    return [*preferred, *read_mmpose_models()[name].aliases]
+    aliases = read_mmpose_models()[name].aliases
+    return [*preferred, *(alias for alias in aliases if not _is_family(alias))]
 
 
 def _first_parts(source: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Tests of the names of models of this package and of MMPose."""
 
+import re
 from pathlib import Path
 
 import mmpose
@@ -12,6 +13,7 @@ from pose_backbones.cli import flops, memory, test, train
 from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import config_path, find_model, find_name, get_config, list_models
 from pose_backbones.zoo.mmpose import PREFERRED, mmpose_folder, read_mmpose_models
+from pose_backbones.zoo.names import short_names
 from tests.helpers.tools import ROOT
 
 OWN = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
@@ -77,10 +79,40 @@ def test_parts_of_a_name():
         find_name('mspn-2stg_coco-256x192')
     with pytest.raises(ConfigError, match='ambiguous: .* dekr_hrnet-w32_.*coco-512x512 or dekr_'):
         find_name('dekr_hrnet-w32')
-    with pytest.raises(
-        ConfigError, match='rtmpose-t_.*, rtmpose-s_.* or rtmpose-m_8xb256-420e_body8'
-    ):
-        find_name('rtmpose')  # a part of the name of one config alone, rtmpose_x_dis_l_…
+
+
+@pytest.mark.parametrize(
+    ('family', 'short'),
+    [
+        ('rtmpose', {'rtmpose-t', 'rtmpose-s', 'rtmpose-m', 'rtmpose-l'}),
+        ('rtmw', {'rtmw-m', 'rtmw-l'}),
+        ('rtmo', {'rtmo-s', 'rtmo-m', 'rtmo-l'}),
+        ('hrnet', {'hrnet-w32', 'hrnet-w48'}),
+        ('litehrnet', {'litehrnet-18'}),
+        ('ViTPose', {'vitpose-s', 'vitpose-b', 'vitpose-l', 'vitpose-h'}),
+    ],
+)
+def test_family_of_several_sizes(family: str, short: set[str]):
+    """Each config is listed, by its full name, or by the short name of its size."""
+    with pytest.raises(ConfigError, match=f"'{family}' is ambiguous: expected a short na") as error:
+        find_name(family)
+    names, hint, _ = str(error.value).partition(f'; pose-backbones models {family} lists all')
+    listed = set(re.split(', | or ', names.partition('full name, ')[2]))
+    assert listed >= short
+    assert {find_name(name) for name in listed} <= set(list_models(source='mmpose'))
+    sizes = re.compile(rf'(?:^|_)({family}(?:-[^_]*)?)(?:_|$)', re.IGNORECASE)
+    found = {name: sizes.search(name) for name in list_models(source='mmpose')}
+    members = {name: match[1].lower() for name, match in found.items() if match}
+    for name, size in members.items():
+        assert {name, size, *short_names(name)} & listed, name
+    assert bool(hint) == (len(listed) < len(members))
+
+
+def test_long_list_of_names_is_shortened():
+    with pytest.raises(ConfigError, match="'mmpose::td-hm' is ambiguous") as error:
+        find_name('mmpose::td-hm')
+    assert str(error.value).count('td-hm_') == 20
+    assert str(error.value).endswith('; pose-backbones models td-hm lists all')
 
 
 @pytest.mark.parametrize(
@@ -131,6 +163,13 @@ def test_own_model_has_priority():
         ('humn', 'did you mean human'),
         ('moganet-s_256', 'the 62 names of pose_backbones.list_models.. or the 4.. names of'),
         ('mmdet::rtmdet', "'mmdet::rtmdet': expected a name with pose_backbones or mmpose"),
+        (
+            'mmpose::nonsense/dir/rtmo-s_8xb32-600e_coco-640x640.py',
+            'config not found: .*; did you mean '
+            'mmpose::body_2d_keypoint/rtmo/coco/rtmo-s_8xb32-600e_coco-640x640.py',
+        ),
+        (f'pose_backbones::x/{OWN}.py', f'did you mean pose_backbones::moganet/{OWN}.py'),
+        ('mmpose::body_2d_keypoint/rtmo/none.py', "unknown model 'mmpose::body_2d_keypoint/rtmo"),
         ('configs/x.py', "'configs/x.py' is the path of a config: expected the name of a model"),
     ],
 )
