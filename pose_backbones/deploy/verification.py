@@ -51,9 +51,9 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f'{self.keypoints} keypoints differ by {self.mean_pixels:.2g} pixels on average, the '
-            f'{self.stable:.0%} that are stable by at most {self.max_pixels:.2g} pixels, and '
-            f'scores by at most {self.max_score:.1%}'
+            f'{self.keypoints} keypoints differ by {self.mean_pixels:.3g} pixels on average, the '
+            f'{self.stable:.0%} that are stable by at most {self.max_pixels:.3g} pixels, and '
+            f'scores by at most {100 * self.max_score:.3g}%'
         )
 
 
@@ -136,7 +136,7 @@ def check_difference(difference: Difference, precision: Precision) -> None:
     ):
         raise ExportError(
             f'the exported model deviates from PyTorch: {difference}; expected at most '
-            f'{precision.pixels} pixels and {2 * precision.noise:.2%} with {precision.name}'
+            f'{precision.pixels} pixels and {200 * precision.noise:.3g}% with {precision.name}'
         )
     if difference.stable < _FEW_STABLE:
         print_log(

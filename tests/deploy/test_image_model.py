@@ -148,6 +148,15 @@ class TestVerification:
         with pytest.raises(ExportError, match='scores by at most'):
             check_difference(difference, PRECISIONS['fp32'])
 
+    def test_message_has_the_digits_of_small_differences(self) -> None:
+        with pytest.raises(ExportError) as error:
+            check_difference(Difference(153, 0.96, 0.01234, 0.00567, 3.17e-4), PRECISIONS['fp32'])
+        assert str(error.value) == (
+            'the exported model deviates from PyTorch: 153 keypoints differ by 0.0123 pixels on '
+            'average, the 96% that are stable by at most 0.00567 pixels, and scores by at most '
+            '0.0317%; expected at most 0.05 pixels and 0.02% with fp32'
+        )
+
     @pytest.mark.parametrize(('stable', 'count'), [(0.0, 1), (0.04, 1), (0.06, 0)])
     def test_few_stable_keypoints_are_logged(self, stable, count, mmengine_log) -> None:
         check_difference(Difference(100, stable, 3.0, 0.0, 0.0), PRECISIONS['bf16'])

@@ -62,8 +62,8 @@ def test_measurement_continues(tmp_path, monkeypatch):
     assert calls == [light, heavy]
     measured = json.loads((tmp_path / 'exports.json').read_text())
     assert measured == {light.config: {'pixels': 0.5, 'stable': 1.0}}
-    monkeypatch.setattr(measure_mmpose_exports, 'export_in_process', lambda row, limit: 'x' * 500)
+    monkeypatch.setattr(measure_mmpose_exports, 'export_in_process', lambda row, limit: 'x ' * 500)
     measure_mmpose_exports.measure([heavy], 9, inf)
-    assert measure_mmpose_exports.read_exports() == {**measured, heavy.config: 'x' * 160}
+    assert measure_mmpose_exports.read_exports() == {**measured, heavy.config: 'x ' * 199 + 'x…'}
     measure_mmpose_exports.measure([light], 9, end=0)  # the time is over
     assert measure_mmpose_exports.read_exports()[light.config] == measured[light.config]
