@@ -1,9 +1,10 @@
 """Command line of `tools/infer.py`: estimate poses in images and videos."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,8 +26,6 @@ from ..utils.files import (
     check_no_symlinks,
     check_not_input,
     check_writable_dir,
-    convert_write_errors,
-    make_folder,
     os_error_reason,
     remove_drafts,
     remove_empty,
@@ -113,26 +112,31 @@ def _is_run(out: Path) -> bool:
     return (out / JOURNAL).is_file()
 
 
+def _is_of_start(name: str) -> bool:
+    """Return whether a file is one that another process writes and removes when it starts."""
+    return name == LOCK or (name.startswith(f'{PROBE_FILE}.') and name.endswith('.part'))
+
+
 def _check_out(out: Path, resume: bool) -> None:
     check_writable_dir(out, '--out')
     if resume:
         if not _is_run(out):
             raise WorkDirError(f'--resume: {out / JOURNAL} does not exist: run without --resume')
         return
-    if out.is_dir() and any(file.name != LOCK for file in out.iterdir()):
-        raise WorkDirError(
-            f'--out {out} is not empty: choose another directory, or, if a run '
-            'was stopped, continue it with --resume'
-        )
+    with suppress(FileNotFoundError):  # another process can remove it meanwhile
+        if not all(map(_is_of_start, os.listdir(out))):
+            raise WorkDirError(
+                f'--out {out} is not empty: choose another directory, or, if a run '
+                'was stopped, continue it with --resume'
+            )
 
 
 @contextmanager
 def _lock_output(out: Path) -> Iterator[None]:
     """Create and lock the output directory; remove it again if it stays empty."""
-    with convert_write_errors(out, '--out'):
-        created = make_folder(out)
+    created: list[Path] = []
     try:
-        with lock_directory(out, '--out'):
+        with lock_directory(out, '--out', created):
             yield
     finally:
         remove_empty(created)

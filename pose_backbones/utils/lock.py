@@ -38,7 +38,9 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def lock_directory(folder: str | Path, option: str = '--work-dir') -> Iterator[None]:
+def lock_directory(
+    folder: str | Path, option: str = '--work-dir', created: list[Path] | None = None
+) -> Iterator[None]:
     """Hold a lock on a directory, so that no other run writes to it.
 
     The lock is a POSIX lock (`fcntl.lockf`). It is released when the process ends, for whatever
@@ -48,6 +50,7 @@ def lock_directory(folder: str | Path, option: str = '--work-dir') -> Iterator[N
     Args:
         folder: The work directory, which is created if it does not exist.
         option: Command-line option that sets the directory, for error messages.
+        created: The directories that were created are appended, for `remove_empty`.
 
     Raises:
         WorkDirError: If another process holds the lock, with the ID of that process, or if the
@@ -57,7 +60,7 @@ def lock_directory(folder: str | Path, option: str = '--work-dir') -> Iterator[N
     with convert_write_errors(path.parent, option):
         check_is_dir(path.parent, option)
     hint = f'choose another {option}'
-    with _hold(path, option, hint):
+    with _hold(path, option, hint, created=created):
         yield
 
 
@@ -82,8 +85,10 @@ def lock_file(path: Path, hint: str) -> Iterator[bool]:
 
 
 @contextmanager
-def _hold(path: Path, option: str, hint: str, timeout: float = _TIMEOUT) -> Iterator[int | None]:
-    handle = _acquire(path, option, hint, timeout)
+def _hold(
+    path: Path, option: str, hint: str, timeout: float = _TIMEOUT, created: list[Path] | None = None
+) -> Iterator[int | None]:
+    handle = _acquire(path, option, hint, timeout, created)
     try:
         yield handle
     finally:
@@ -92,13 +97,15 @@ def _hold(path: Path, option: str, hint: str, timeout: float = _TIMEOUT) -> Iter
             os.close(handle)
 
 
-def _acquire(path: Path, option: str, hint: str, timeout: float) -> int | None:
+def _acquire(
+    path: Path, option: str, hint: str, timeout: float, created: list[Path] | None
+) -> int | None:
     """Return the locked file; None if the file system does not support locks."""
     deadline = time.monotonic() + timeout
     is_waiting = False
     while True:
         with convert_write_errors(path.parent, option, f'. {hint[0].upper()}{hint[1:]}'):
-            handle = write_to_folder(path.parent, partial(_open, path))
+            handle = write_to_folder(path.parent, partial(_open, path), created)
         try:
             if fcntl is None:
                 raise OSError(errno.ENOLCK, 'this system does not support file locks')

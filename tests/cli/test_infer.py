@@ -1,10 +1,12 @@
 """`tools/infer.py`: outputs, resuming, and errors."""
 
 import csv
+import errno
 import json
 import re
 import resource
 import signal
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -42,6 +44,31 @@ def image_folder(tmp_path):
             )
     (tmp_path / 'boxes.json').write_text(json.dumps(people))
     return folder, ['--boxes', str(tmp_path / 'boxes.json')]
+
+
+def test_processes_that_start_in_the_same_new_directory(tmp_path, monkeypatch):
+    """The other process creates the directory first, and then removes it while it is empty."""
+    out = tmp_path / 'results' / 'out'
+    mkdir, calls = Path.mkdir, []
+
+    def raced(self, *args, **kwargs):
+        calls.append(self)
+        if calls == [out]:
+            raise FileExistsError(errno.EEXIST, 'File exists', str(out))
+        mkdir(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, 'mkdir', raced)
+    with infer._lock_output(out):
+        assert [file.name for file in out.iterdir()] == ['.lock']
+        (out / 'write-test.123.part').write_text('')  # of the other process
+        infer._check_out(out, resume=False)
+        (out / 'write-test.123.part').unlink()
+        (out / 'photo.jpg').write_text('')
+        with pytest.raises(WorkDirError, match='out is not empty: choose another directory'):
+            infer._check_out(out, resume=False)
+        (out / 'photo.jpg').unlink()
+    assert len(calls) > 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def read(out) -> list[dict]:
