@@ -83,8 +83,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='pose-backbones models',
         description='List models of this package and of MMPose. Results are those that the authors '
-        'of a model state, in percent unless a unit is given. A name in brackets is a short name. Names can be used in place of the '
-        'path of a config in all tools and in Python.',
+        'of a model state, in percent unless a unit is given. A name in brackets is a short name. '
+        'Names can be used in place of the path of a config in all tools and in Python.',
     )
     parser.add_argument(
         'words',
