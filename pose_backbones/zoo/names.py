@@ -83,7 +83,7 @@ def find_model(text: str) -> Entry:
         text: The name; or some of its parts in the same order, such as `moganet-s_coco-256x192` for
             `td-hm_moganet-s_8xb32-210e_coco-256x192`; or for a model of MMPose, one of its aliases,
             such as `human`, or of `PREFERRED`, such as `rtmpose-m`. A family of models of several
-            sizes, such as `rtmo`, is ambiguous even if it is an alias. With the prefix
+            sizes, such as `rtmpose`, is ambiguous unless it is an alias. With the prefix
             `pose_backbones::` or `mmpose::`, only the models of this package are found; then, the
             path of a config in its directory of configs is a name, too.
 
@@ -209,15 +209,14 @@ def _by_alias(name: str, source: str) -> list[str]:
     if source != MMPOSE:
         return []
     alias = name.lower()
-    # Without the size of a model, `rtmpose` would be the only config of which it is a part, and
-    # `rtmo` the large model, of which it is an alias.
-    family = [full for full in _files(source) if _family_part(full, alias)]
-    if len(family) > 1:
-        return family
     models = read_mmpose_models()
     if PREFERRED.get(alias) in models:
         return [PREFERRED[alias]]
-    return [model.name for model in models.values() if alias in model.aliases]
+    if found := [model.name for model in models.values() if alias in model.aliases]:
+        return found
+    # Without the size of a model, `rtmpose` would be the only config of which it is a part.
+    family = [full for full in _files(source) if _family_part(full, alias)]
+    return family if len(family) > 1 else []
 
 
 def _family_part(name: str, family: str) -> str | None:

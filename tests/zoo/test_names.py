@@ -86,10 +86,8 @@ def test_parts_of_a_name():
     [
         ('rtmpose', {'rtmpose-t', 'rtmpose-s', 'rtmpose-m', 'rtmpose-l'}),
         ('rtmw', {'rtmw-m', 'rtmw-l'}),
-        ('rtmo', {'rtmo-s', 'rtmo-m', 'rtmo-l'}),
         ('hrnet', {'hrnet-w32', 'hrnet-w48'}),
         ('litehrnet', {'litehrnet-18'}),
-        ('ViTPose', {'vitpose-s', 'vitpose-b', 'vitpose-l', 'vitpose-h'}),
     ],
 )
 def test_family_of_several_sizes(family: str, short: set[str]):
@@ -121,6 +119,8 @@ def test_long_list_of_names_is_shortened():
         ('rtmpose-m', 'rtmpose-m_8xb256-420e_body8-256x192'),
         ('RTMPose-M', 'rtmpose-m_8xb256-420e_body8-256x192'),
         ('human', 'rtmpose-m_8xb256-420e_body8-256x192'),
+        ('rtmo', 'rtmo-l_16xb16-600e_body7-640x640'),
+        ('ViTPose', 'td-hm_ViTPose-base-simple_8xb64-210e_coco-256x192'),
         ('wholebody', 'rtmpose-m_8xb64-270e_coco-wholebody-256x192'),
         ('hand', 'rtmpose-m_8xb256-210e_hand5-256x256'),
         ('face', 'rtmpose-m_8xb256-120e_face6-256x256'),
