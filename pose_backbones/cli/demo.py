@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         gradio = _import_gradio(Path(folder, 'uploads'))
         _check_port(args.host, args.port)
         demo = Demo(args, Path(folder, 'results'))
-        if args.model:
+        if args.model is not None:
             demo.load(args.model)
         page = _build_page(gradio, args, demo)
         try:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from ..errors import ConfigError, shorten
 from ..zoo.metafile import Model, read_models
 from ..zoo.mmpose import MMPoseModel, read_mmpose_models, read_sizes
-from ..zoo.names import MMPOSE, OWN, SOURCES, full_name, short_names, suggest
+from ..zoo.names import MMPOSE, OWN, PREFIX, SOURCES, full_name, short_names, suggest
 
 _COLUMNS = ('name', 'result upstream', 'params, M', 'FLOPs, G', 'input', 'data', 'licence')
 #: part of the name of a metric that is a distance → its unit
@@ -49,7 +49,9 @@ class Row:
 
     def matches(self, words: Iterable[str]) -> bool:
         """Return whether all words occur in the names, the task or the data; in any case."""
-        texts = (self.name, self.source, *self.short_names, self.task, self.data, *self.metrics)
+        names = (self.name.removeprefix(f'{MMPOSE}{PREFIX}'), *self.short_names)
+        names = tuple(f'{self.source}{PREFIX}{name}' for name in names)
+        texts = (*names, self.task, self.data, *self.metrics)
         text = ' '.join(texts).lower()
         return all(word.lower() in text for word in words)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import platform
 import shutil
@@ -89,7 +90,8 @@ def cached_ratio(exported: ExportedEstimator, threads: int, measure: Callable[[]
     with suppress(OSError, ValueError):  # no file, or a damaged one
         content = json.loads(file.read_text(encoding='utf-8'))
         ratios = content if isinstance(content, dict) else {}
-    if not isinstance(ratios.get(key), float):
+    ratio = ratios.get(key)
+    if not (isinstance(ratio, float) and 0 < ratio < math.inf):
         ratios[key] = measure()
         with suppress(OSError), atomic_write(file) as draft:  # the cache may be read-only
             draft.write_text(json.dumps(ratios), encoding='utf-8')

@@ -83,7 +83,7 @@ def check_model(model: str | PathLike | Config | nn.Module) -> None:
 
 def _is_folder(text: str) -> bool:
     """Return whether a text is a directory, and not the name of a model."""
-    return Path(text).is_dir() and (is_exported(text) or not is_model_name(text))
+    return text != '' and Path(text).is_dir() and (is_exported(text) or not is_model_name(text))
 
 
 def _load_exported(folder: str, weights: str | None) -> nn.Module:

@@ -219,14 +219,17 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, saved: dict | None) ->
 
     register_all_modules()
     kind = find_class(cfg.model, MODELS)
-    if not (issubclass(kind, TopdownPoseEstimator) or kind.__module__.startswith(OWN)):
+    key = None
+    if issubclass(kind, TopdownPoseEstimator) or kind.__module__.startswith(OWN):
+        kind = find_class(cfg.model.head, MODELS)
+        parameters = signature(kind).parameters
+        key = next((name for name in _NUM_KEYPOINTS if name in parameters), None)
+    if key is None:
         raise ConfigError(
             f'num_keypoints is {num_keypoints!r}, but the number of keypoints of '
-            f'{Path(cfg.filename).stem}, a {kind.__name__}, cannot be changed: expected None'
+            f'{Path(cfg.filename).stem} ({kind.__name__}) cannot be changed: expected None'
         )
     head = cfg.model.head
-    parameters = signature(find_class(head, MODELS)).parameters
-    key = next(name for name in _NUM_KEYPOINTS if name in parameters)
     head.setdefault(key, parameters[key].default)
     if num_keypoints is not None:
         if isinstance(num_keypoints, bool) or not isinstance(num_keypoints, int):

@@ -92,19 +92,22 @@ def find_model(text: str) -> Entry:
 
     Raises:
         ConfigError: If no model or several models match. The message lists similar names.
+        TypeError: If the name is not a str.
     """
     return _find(text)
 
 
 def _find(text: str, other: str = '') -> Entry:
     """See `find_model`; `other` is what else the caller takes, for the message."""
+    if not isinstance(text, str):
+        raise TypeError(f'{shown(text)} is not the name of a model: expected a str')
     if text.endswith(_CONFIG_SUFFIXES) and PREFIX not in text:
         name = Path(text).stem
         is_name = any(name in _files(source) for source in SOURCES)
         raise ConfigError(
             f'{shown(text)} is the path of a config: expected the name of a model'
-            f'{f", {name}" if is_name else ""}. From Python, build_config and PoseInferencer take '
-            'the path of a config'
+            f'{f", {name}" if is_name else ""}. From Python, PoseInferencer takes the path of a '
+            'config'
         )
     source, _, name = text.rpartition(PREFIX)
     if source and source not in SOURCES:
@@ -255,7 +258,7 @@ def _choices(name: str, matches: list[str], source: str) -> str:
         source: Their package.
     """
     labels = {_label(full, name.lower()) if source == MMPOSE else full for full in matches}
-    shorts = labels.difference(matches)
+    shorts = labels - {full_name(full, source) for full in matches}
     ordered = [*sorted(shorts), *sorted(labels - shorts)][:_MAX_CHOICES]
     return (
         f'expected {"a short name or " if shorts else ""}the full name, '
@@ -269,8 +272,8 @@ def _label(full: str, family: str) -> str:
     """Return the short name of a config of a family of MMPose, or of its size; or its full name."""
     part = _family_part(full, family)
     if part is None or part in _all_short_names():
-        return part or full
-    return next(iter(short_names(full)), full)
+        return part or full_name(full, MMPOSE)
+    return next(iter(short_names(full)), full_name(full, MMPOSE))
 
 
 def _name_of_path(path: str, source: str) -> str:

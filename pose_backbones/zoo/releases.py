@@ -1,13 +1,13 @@
 """Released weights by name and by URL."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
 from ..utils.release import Release
-from .metafile import read_models
-from .mmpose import read_mmpose_models
-from .names import short_names
+from .metafile import Model, read_models
+from .mmpose import MMPoseModel, read_mmpose_models
+from .names import MMPOSE, OWN, PREFIX, short_names
 
 
 def list_releases(
@@ -17,7 +17,7 @@ def list_releases(
 
     Args:
         pattern: Shell-style pattern such as `'*uniformer*256x192'`, or a part of a name or short
-            name, in any case. Default: all models.
+            name, in any case; both also with `mmpose::` or `pose_backbones::`. Default: all models.
         more: Further names, which are listed without weights.
 
     Returns:
@@ -28,18 +28,27 @@ def list_releases(
         ConfigError: If MMPose is not installed.
     """
     found: dict[str, Release | None] = dict.fromkeys(more)
-    for models in (read_mmpose_models(), read_models()):
+    packages: dict[str, Mapping[str, Model | MMPoseModel]] = {
+        MMPOSE: read_mmpose_models(),
+        OWN: read_models(),
+    }
+    for models in packages.values():
         found.update((name, model.release) for name, model in models.items())
+
     pattern = pattern or '*'
     pattern = pattern.lower() if set(pattern) & set('*?[') else f'*{pattern.lower()}*'
-    mmpose = read_mmpose_models()
+
+    def names_of(name: str) -> list[str]:
+        names = [name, *(short_names(name) if name in packages[MMPOSE] else ())]
+        if PREFIX not in pattern:  # otherwise, `pose` would be a part of each name
+            return names
+        sources = [source for source, models in packages.items() if name in models]
+        return names + [f'{source}{PREFIX}{each}' for source in sources for each in names]
+
     return {
         name: release
         for name, release in sorted(found.items())
-        if any(
-            fnmatchcase(each.lower(), pattern)
-            for each in (name, *(short_names(name) if name in mmpose else ()))
-        )
+        if any(fnmatchcase(each.lower(), pattern) for each in names_of(name))
     }
 
 

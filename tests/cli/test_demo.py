@@ -57,6 +57,7 @@ def test_invalid_options_raise(arguments, message):
         (['--model', 'moganet-s_coco-256x192', '--weights', 'x.pth'], 'not found: x.pth'),
         (['--model', 'moganet-s_crowdpose-256x192'], 'has no released weights'),
         (['--model', 'internet_res50'], 'predicts keypoints in 3D'),
+        (['--model', ''], 'no model is selected'),
     ],
 )
 def test_unusable_models_raise_before_the_page_is_served(arguments, message, monkeypatch):

@@ -91,6 +91,7 @@ def test_search(capsys: pytest.CaptureFixture) -> None:
         'td-hm_moganet-s_8xb32-210e_coco-256x192',
         *'AP 74.9 (COCO) 29.0 6.0 256x192 COCO Apache-2.0'.split(),
     ]
+    assert lines(capsys, 'mmpose::rtmo-s', 'body7') == output
     assert 'PCK@0.2 96.4 (Hand5)' in lines(capsys, 'hand5', '--weights')[-1]
 
 

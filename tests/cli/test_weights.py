@@ -64,16 +64,22 @@ def test_list_of_a_pattern(capsys, pattern):
         ('vitpose', 'td-hm_ViTPose-base_8xb64-210e_coco-256x192'),
         ('hand', 'rtmpose-m_8xb256-210e_hand5-256x256'),
         ('RTMDet-T', 'rtmdet-tiny'),
+        ('MMPose::hand', 'rtmpose-m_8xb256-210e_hand5-256x256'),
+        ('pose_backbones::*moganet-xt*256x192', NAME),
     ],
 )
-def test_list_ignores_case_and_knows_short_names(capsys, pattern, name):
+def test_list_ignores_case_and_knows_other_names(capsys, pattern, name):
     assert main(['list', pattern]) == 0
     assert name in rows(capsys)
 
 
 @pytest.mark.parametrize(
     ('pattern', 'closest'),
-    [('*moganett*', 'moganet-t'), ('rtmdet-x', 'rtmdet-s or rtmdet-m or rtmdet-l?')],
+    [
+        ('*moganett*', 'moganet-t'),
+        (f'mmpose::{NAME}', 'td-hm_'),
+        ('rtmdet-x', 'rtmdet-s or rtmdet-m or rtmdet-l?'),
+    ],
 )
 def test_list_of_an_unknown_name(capsys, pattern, closest):
     with pytest.raises(ConfigError) as error:
@@ -96,7 +102,7 @@ def test_fetch_of_a_config_names_the_model(capsys):
     assert main(['fetch', path]) == 1
     assert capsys.readouterr().err == (
         f"error: {path}: '{path}' is the path of a config: expected the name of a model, {NAME}. "
-        'From Python, build_config and PoseInferencer take the path of a config\n'
+        'From Python, PoseInferencer takes the path of a config\n'
     )
     assert main(['fetch', 'nonsense']) == 1
     assert 'path of a config' not in capsys.readouterr().err

@@ -5,6 +5,7 @@ Run by test_export.py.
 
 import json
 import os
+import platform
 import shutil
 import time
 from pathlib import Path
@@ -227,13 +228,17 @@ def test_slower_export_is_not_used(copied_exports: list[str], mmengine_log, monk
     assert len(shapes) == 2
 
 
-@pytest.mark.parametrize('content', ['', '[1]', '{"other machine": 0.5}'])
+@pytest.mark.parametrize(
+    'content', ['', '[1]', '{"other machine": 0.5}', '{"KEY": 0.0}', '{"KEY": NaN}']
+)
 def test_unusable_measurements_are_replaced(
     cache_folder: Path, filled: Path, monkeypatch, content: str
 ) -> None:
     (folder,) = entries(cache_folder)
     file = folder / 'speed.json'
-    file.write_text(content)
+    file.write_text(
+        content.replace('KEY', f'{platform.node()}, threads: {torch.get_num_threads()}')
+    )
     monkeypatch.setattr(backends, 'speed_ratio', timing.speed_ratio)
     PoseInferencer(estimator())
     *others, ratio = json.loads(file.read_text()).values()

@@ -475,6 +475,8 @@ def test_weights_with_a_built_model_raise(tmp_path):
         PoseInferencer(estimator(), write_checkpoint(tmp_path))
     with pytest.raises(ConfigError, match='is a directory: expected a config'):
         PoseInferencer(str(tmp_path))
+    with pytest.raises(ConfigError, match="unknown model ''"):  # not the working directory
+        PoseInferencer('')
     with pytest.raises(CheckpointError, match='not a checkpoint of this'):
         PoseInferencer(write_config(tmp_path, BOTTOM_UP), write_checkpoint(tmp_path))
 

@@ -276,7 +276,8 @@ def test_other_number_of_keypoints_of_a_model_of_mmpose():
 @pytest.mark.parametrize(
     ('name', 'arguments', 'message'),
     [
-        ('human3d', dict(num_keypoints=5), 'the number of keypoints of .* cannot be changed'),
+        ('human3d', dict(num_keypoints=5), r'keypoints of .* \(PoseLifter\) cannot be changed'),
+        ('hand3d', dict(num_keypoints=5), r'keypoints of .* \(InternetHead\) cannot be changed'),
         ('rtmpose-m_8xb64-270e_coco-ubody-wholebody-256x192', dict(pretrained=True), 'no released'),
     ],
 )

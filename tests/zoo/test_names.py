@@ -106,6 +106,21 @@ def test_family_of_several_sizes(family: str, short: set[str]):
     assert bool(hint) == (len(listed) < len(members))
 
 
+def test_listed_names_lead_to_the_package_that_is_searched():
+    """This package has a config of one of the names, too."""
+    with pytest.raises(ConfigError, match='is ambiguous: expected the full name, ') as error:
+        find_model('mmpose::swin-b-p4-w7')
+    names = re.split(', | or ', str(error.value).partition('full name, ')[2])
+    assert f'mmpose::{SHARED}' in names
+    assert {find_model(name).source for name in names} == {'mmpose'}
+
+
+@pytest.mark.parametrize('name', [None, Path('rtmpose-m'), 5])
+def test_name_of_another_type(name: object):
+    with pytest.raises(TypeError, match=re.escape(f'{name!r} is not the name of a model')):
+        pose_backbones.build(name)
+
+
 def test_long_list_of_names_is_shortened():
     with pytest.raises(ConfigError, match="'mmpose::td-hm' is ambiguous") as error:
         find_name('mmpose::td-hm')
