@@ -189,6 +189,11 @@ def type_name(part: Mapping) -> str:
     return name.rpartition('.')[2]
 
 
+def loads_checkpoint(init_cfg: object) -> bool:
+    """Return whether an `init_cfg` has the type `'Pretrained'`, or its class `PretrainedInit`."""
+    return isinstance(init_cfg, Mapping) and type_name(init_cfg) in ('Pretrained', 'PretrainedInit')
+
+
 def find_class(part: Mapping, registry: 'Registry') -> Any:
     """Return the class that the type of a config entry stands for.
 

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from .. import preflight
 from ..checkpoints.loading import read_checkpoint
-from ..configs import as_list, load_config
+from ..configs import as_list, load_config, type_name
 from ..engine.checkpoints import checkpoint_dir, find_latest
 from ..engine.device_targets import uses_device_targets
 from ..engine.distributed import num_restarts, translate_launcher
@@ -89,8 +89,8 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
 
 def _enable_amp(cfg: Config) -> None:
     preflight.require_gpu('--amp')
-    wrapper_type = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if wrapper_type not in ('OptimWrapper', 'AmpOptimWrapper'):
+    wrapper_type = type_name(cfg.optim_wrapper)
+    if wrapper_type not in ('', 'OptimWrapper', 'AmpOptimWrapper'):
         raise ConfigError(
             f'--amp: the config already has a custom optimizer wrapper, {wrapper_type}'
         )

@@ -3,6 +3,7 @@
 import torch
 from mmengine.config import Config
 
+from ..configs import type_name
 from ..errors import ConfigError
 
 
@@ -32,7 +33,7 @@ def check_amp(cfg: Config) -> None:
         ConfigError: If no GPU is available. The message names the option that disables mixed
             precision.
     """
-    kind = (cfg.get('optim_wrapper') or {}).get('type')
+    kind = type_name(cfg.get('optim_wrapper') or {})
     if kind == 'AmpOptimWrapper':
         require_gpu(
             f'{cfg.filename}: optim_wrapper.type is {kind!r}',

@@ -12,7 +12,7 @@ from mmengine.model import BaseModule, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
 from ..checkpoints.loading import get_metainfo, get_weights, load_weights, read_checkpoint
-from ..configs import building, find_class, load_config
+from ..configs import building, find_class, load_config, loads_checkpoint
 from ..errors import CheckpointError, ConfigError, closest
 from ..registry import class_attribute
 from .metainfo import config_metainfo
@@ -51,8 +51,7 @@ def without_weights(cfg: Config) -> Config:
 
 def _remove_pretrained(part: dict) -> None:
     """Remove the entries `init_cfg` with pretrained weights from a config and the configs in it."""
-    init = part.get('init_cfg')
-    if isinstance(init, dict) and init.get('type') == 'Pretrained':
+    if loads_checkpoint(part.get('init_cfg')):
         part['init_cfg'] = None
     for value in part.values():
         if isinstance(value, dict):

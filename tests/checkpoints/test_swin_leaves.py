@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model.weight_init import PretrainedInit
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
@@ -83,7 +84,8 @@ def test_init_cfg_loads_windows_of_the_configured_file(leaf, tmp_path):
     )
 
 
-def test_original_names_are_converted_by_default(tmp_path):
+@pytest.mark.parametrize('kind', ['Pretrained', PretrainedInit])
+def test_original_names_are_converted_by_default(tmp_path, kind):
     from tests.helpers.releases import original_swin
 
     _, weights = original_swin()
@@ -97,7 +99,7 @@ def test_original_names_are_converted_by_default(tmp_path):
             window_size=4,
             strides=(4, 2),
             out_indices=(1,),
-            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'original.pth')),
+            init_cfg=dict(type=kind, checkpoint=str(tmp_path / 'original.pth')),
         )
     )
     net.init_weights()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model.weight_init import PretrainedInit
 from mmengine.optim import build_optim_wrapper
 from mmpose.engine.optim_wrappers.layer_decay_optim_wrapper import LayerDecayOptimWrapperConstructor
 from mmpose.registry import MODELS
@@ -244,6 +245,17 @@ def test_initial_weights():
     limit = (6 / (32 + 48)) ** 0.5
     assert 0.9 * limit < ffn[0][0].weight.abs().max() <= limit
     assert 0 < ffn[1].bias.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize('kind', ['Pretrained', PretrainedInit])
+def test_loaded_position_embedding_is_kept(tmp_path, kind):
+    weights = VisionTransformer(**TINY).state_dict()
+    weights['pos_embed'] = torch.full_like(weights['pos_embed'], 3.0)
+    torch.save(weights, tmp_path / 'vit.pth')
+    init_cfg = dict(type=kind, checkpoint=str(tmp_path / 'vit.pth'))
+    model = VisionTransformer(**TINY, init_cfg=init_cfg)
+    model.init_weights()
+    assert torch.equal(model.pos_embed, weights['pos_embed'])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmengine.model.weight_init import PretrainedInit
 from torch import nn
 
 from pose_backbones.errors import CheckpointError
@@ -147,8 +148,10 @@ def test_init_weights_from_scratch_preserves_variance():
     assert all((m.bias == 0).all() for m in net.modules() if isinstance(m, nn.Conv2d))
 
 
-@pytest.mark.parametrize('prefix', [None, 'backbone'])
-def test_init_cfg_loads_pretrained_weights(tmp_path, prefix):
+@pytest.mark.parametrize(
+    ('kind', 'prefix'), [('Pretrained', None), ('Pretrained', 'backbone'), (PretrainedInit, None)]
+)
+def test_init_cfg_loads_pretrained_weights(tmp_path, kind, prefix):
     source = random_net(seed=1)
     weights = source.state_dict()
     if prefix:
@@ -157,8 +160,7 @@ def test_init_cfg_loads_pretrained_weights(tmp_path, prefix):
     weights['head.weight'] = torch.ones(1000, 32)  # of the classifier
     torch.save({'state_dict': weights}, tmp_path / 'net.pth')
     net = random_net(
-        seed=2,
-        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'net.pth'), prefix=prefix),
+        seed=2, init_cfg=dict(type=kind, checkpoint=str(tmp_path / 'net.pth'), prefix=prefix)
     )
     net.init_weights()
     for name, value in source.state_dict().items():

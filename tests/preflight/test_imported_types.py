@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from mmengine.model.weight_init import PretrainedInit
+from mmengine.optim import AmpOptimWrapper
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import KEYPOINT_CODECS, METRICS, MODELS, TRANSFORMS, VISUALIZERS
 
@@ -12,7 +14,9 @@ from pose_backbones.cli.test import merge_test_options
 from pose_backbones.cli.test_options import parse_args
 from pose_backbones.configs import find_class, load_config
 from pose_backbones.engine.runner import build_runner, load_dataset
-from pose_backbones.errors import DatasetError
+from pose_backbones.errors import ConfigError, DatasetError
+from pose_backbones.preflight.amp import check_amp
+from pose_backbones.zoo.models import without_weights
 from tests.helpers import damaged_coco
 
 CONFIG = """
@@ -88,6 +92,19 @@ def test_checks_of_the_keypoints(cfg):
     dataset._metainfo['sigmas'] = []
     with pytest.raises(DatasetError, match='has no sigmas, which CocoMetric needs'):
         preflight.check_model(cfg, runner.model, {'test': dataset})
+
+
+def test_pretrained_weights_of_parts_are_disabled(cfg):
+    cfg.model.head.init_cfg = dict(type=PretrainedInit, checkpoint='missing.pth')
+    assert without_weights(cfg).model.head.init_cfg is None
+
+
+@pytest.mark.parametrize('kind', [AmpOptimWrapper, 'mmengine.AmpOptimWrapper'])
+def test_mixed_precision_without_a_gpu(cfg, monkeypatch, kind):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    cfg.optim_wrapper = dict(type=kind)
+    with pytest.raises(ConfigError, match="optim_wrapper.type is 'AmpOptimWrapper'.* needs a GPU"):
+        check_amp(cfg)
 
 
 def test_class_of_a_config_entry():

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.matching import is_already_matched, match_state_dict
+from ...configs import loads_checkpoint
 from ...errors import CheckpointError, closest
 from ...utils.arguments import check_flag
 from ..layers import MetaDeviceInit, fuse_children
@@ -169,7 +170,7 @@ class BaseBackbone(StateDictNames, MetaDeviceInit, metaclass=ABCMeta):
         """Return the entry of `init_cfg` of type 'Pretrained', or None if there is none."""
         configs = self.init_cfg or []
         configs = [configs] if isinstance(configs, dict) else configs
-        pretrained = [config for config in configs if config.get('type') == 'Pretrained']
+        pretrained = [config for config in configs if loads_checkpoint(config)]
         if pretrained and len(configs) > 1:
             raise ValueError(
                 "init_cfg combines 'Pretrained' with other initializers, "

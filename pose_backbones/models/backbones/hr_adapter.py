@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.matching import match_state_dict
 from ...checkpoints.names.hrnet import convert_adapter
+from ...configs import loads_checkpoint
 from ...errors import CheckpointError
 from ..layers import (
     EXPANSION,
@@ -160,7 +161,7 @@ class HRAdapter(BaseModule):
         if init_cfg is not None and (
             not isinstance(init_cfg, Mapping)
             or set(init_cfg) != {'type', 'checkpoint'}
-            or init_cfg['type'] != 'Pretrained'
+            or not loads_checkpoint(init_cfg)
         ):
             raise ValueError(
                 f'init_cfg of the adapter is {init_cfg!r}: expected None or '

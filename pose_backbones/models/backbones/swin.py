@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.names.swin import convert_backbone
+from ...configs import loads_checkpoint
 from ...registry import MODELS
 from .naming import StateDictNames
 
@@ -87,7 +88,7 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
             pretrained: As in MMPose.
         """
         config = self.init_cfg
-        if not isinstance(config, dict) or config['type'] != 'Pretrained':
+        if not loads_checkpoint(config):
             super().init_weights(pretrained)
             return
         path = config['checkpoint']

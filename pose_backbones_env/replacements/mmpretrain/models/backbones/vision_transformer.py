@@ -12,6 +12,7 @@ from mmcv.cnn.bricks.scale import LayerScale
 from mmcv.cnn.bricks.transformer import FFN, PatchEmbed
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, ModuleList
+from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -367,7 +368,8 @@ class VisionTransformer(BaseModule):
     def init_weights(self) -> None:
         """Initialize the position embedding, unless a checkpoint is loaded, and all modules."""
         super().init_weights()
-        if not (isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'):
+        init_cfg = self.init_cfg if isinstance(self.init_cfg, dict) else {}
+        if init_cfg.get('type') not in ('Pretrained', PretrainedInit):
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
