@@ -76,16 +76,20 @@ def cached_export(
     return ExportedEstimator(folder, threads)
 
 
-def cached_ratio(exported: ExportedEstimator, threads: int, measure: Callable[[], float]) -> float:
+def cached_ratio(
+    exported: ExportedEstimator, threads: int, half: bool, measure: Callable[[], float]
+) -> float:
     """Return how many times as fast as PyTorch a model of the cache is; measure it on first use.
 
     Args:
         exported: From `cached_export`.
         threads: Number of threads of both.
-        measure: Measures the ratio. The result is kept for this machine and number of threads.
+        half: Whether PyTorch uses half precision.
+        measure: Measures the ratio. The result is kept for this machine, the number of threads and
+            the precision of PyTorch.
     """
     file = exported.folder / _SPEED
-    key = f'{platform.node()}, threads: {threads}'
+    key = f'{platform.node()}, threads: {threads}{", half precision" if half else ""}'
     ratios: dict[str, float] = {}
     with suppress(OSError, ValueError):  # no file, or a damaged one
         content = json.loads(file.read_text(encoding='utf-8'))

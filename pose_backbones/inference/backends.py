@@ -109,7 +109,7 @@ def _load(
     threads = torch.get_num_threads()
     exported = cached_export(estimator, backend, precision, threads)
     if is_compared:
-        ratio = cached_ratio(exported, threads, lambda: _measure(estimator, exported, half))
+        ratio = cached_ratio(exported, threads, half, lambda: _measure(estimator, exported, half))
         if ratio < 1:
             print_log(
                 f'using PyTorch, which is {1 / ratio:.1f} times as fast as {backend} '

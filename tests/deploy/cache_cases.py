@@ -228,6 +228,15 @@ def test_slower_export_is_not_used(copied_exports: list[str], mmengine_log, monk
     assert len(shapes) == 2
 
 
+def test_speed_is_measured_for_each_precision_of_pytorch(filled: Path, monkeypatch) -> None:
+    """Without instructions for bfloat16, both have the same exported model."""
+    monkeypatch.setattr(backends, 'supports_bfloat16', lambda: False)
+    monkeypatch.setattr(backends, 'speed_ratio', lambda first, *_: 2.0 if first.half else 0.5)
+    for _ in range(2):
+        assert uses_torch(PoseInferencer(estimator()))
+        assert not uses_torch(PoseInferencer(estimator(), half=True))
+
+
 @pytest.mark.parametrize(
     'content', ['', '[1]', '{"other machine": 0.5}', '{"KEY": 0.0}', '{"KEY": NaN}']
 )
