@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256 as new_sha256
 from os import PathLike, fspath
@@ -71,13 +72,16 @@ def read_url(
         ) from error
     own_url = next((each for each in release.urls if file == _own_file(each, model_dir)), None)
     name = url if own_url or url.startswith('file://') else f'{url} ({file})'
+    status = None
+    with suppress(OSError):  # reading it raises an error with its name
+        status = file.stat()
     try:
         return read_file(file, map_location, name)
     except DamagedCheckpointError as error:
-        if own_url is None:
+        if own_url is None or status is None:
             raise  # of torch.hub with the correct hash, in a mirror, or of huggingface_hub
         raise DamagedCheckpointError(
-            f'{error}{_reject_cached(file, _file_name(own_url), release.sha256)}'
+            f'{error}{_reject_cached(file, status, _file_name(own_url), release.sha256)}'
         ) from error
 
 
@@ -306,10 +310,19 @@ def _download(
         return file
 
 
-def _reject_cached(file: Path, name: str, sha256: str | None) -> str:
-    """Rename a damaged file of the cache, and return what is to be added to the error."""
+def _reject_cached(file: Path, status: os.stat_result, name: str, sha256: str | None) -> str:
+    """Rename a damaged file of the cache, and return what is to be added to the error.
+
+    Args:
+        file: Its path, which can be that of another file by now.
+        status: Status of the damaged file.
+        name: See `mismatch`.
+        sha256: See `mismatch`.
+    """
     try:
         with lock_file(file.with_name(f'{file.name}.lock'), _HINT):
+            if not os.path.samestat(status, file.stat()):
+                return f'. Another process has replaced the downloaded file {file}: start again'
             problem = mismatch(file, name, sha256)
             kept = _reject(file, file)
     except FileNotFoundError:

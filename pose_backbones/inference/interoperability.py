@@ -74,7 +74,8 @@ def to_yolo(result: 'PoseResult', threshold: float, class_id: int) -> str:
     )
     check_int('class_id', _plain(class_id), 0)
     size = np.array(result.size, np.float64)
-    corners = result.boxes.reshape(-1, 2, 2).clip(0, size)
+    finite = np.isfinite(result.boxes).all(1, keepdims=True)
+    corners = np.where(finite, result.boxes, 0).reshape(-1, 2, 2).clip(0, size)
     boxes = np.concatenate([corners.mean(1), corners[:, 1] - corners[:, 0]], 1) / np.tile(size, 2)
     inside = (result.keypoints >= 0) & (result.keypoints <= size)  # False for NaN
     found = inside.all(-1) & (result.scores >= threshold)

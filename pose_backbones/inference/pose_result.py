@@ -267,6 +267,7 @@ class PoseResult:
             A line for each person: the class; center, width and height of the box; x, y and
             visibility of each keypoint, 2, or `0 0 0` if it is not labelled or outside the image.
             Positions are relative to the size of the image, as in Ultralytics' conversion of COCO.
+            Boxes that are not finite are set to zero.
 
         Raises:
             TypeError: If `threshold` is not a number, or `class_id` not an integer.

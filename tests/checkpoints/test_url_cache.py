@@ -11,6 +11,7 @@ import torch
 from mmengine.runner import checkpoint as upstream
 from safetensors.torch import save_file
 
+from pose_backbones.checkpoints import downloads, read_file
 from pose_backbones.checkpoints.downloads import cached_file
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.errors import CheckpointError
@@ -110,6 +111,27 @@ def test_damaged_file_of_the_cache_is_kept_with_both_checksums(tmp_path, server,
         assert str(error.value).endswith(f'kept as {kept}')
         assert kept.read_bytes() == content
     assert _cached(tmp_path) == [f'{file.name}.2.rejected', f'{file.name}.rejected']
+
+
+def test_file_that_has_replaced_a_damaged_one_is_kept(tmp_path, server, monkeypatch):
+    """Another process downloads it while the damaged one is read."""
+    file = cached_file(f'{server}/x.pth')
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b'PK')
+    good = tmp_path / 'good.pth'
+    torch.save({'a': torch.tensor(3.0)}, good)
+
+    def read_and_replace(*args):
+        try:
+            return read_file(*args)
+        finally:
+            good.replace(file)
+
+    monkeypatch.setattr(downloads, 'read_file', read_and_replace)
+    with pytest.raises(CheckpointError, match=f'has replaced the downloaded file {file}: start'):
+        read_checkpoint(f'{server}/x.pth')
+    assert _cached(tmp_path) == [file.name]
+    assert read_file(file)['a'] == 3
 
 
 def test_damaged_file_that_cannot_be_renamed(server, monkeypatch):

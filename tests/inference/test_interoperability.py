@@ -118,6 +118,11 @@ def test_boxes_of_yolo_end_at_the_image():
     assert second == ['0.725000', '0.541667', '0.250000', '0.916667']
 
 
+def test_boxes_of_yolo_that_are_not_finite_are_zero():
+    text = result(boxes=[[20, np.nan, 70, 110], [120, 10, np.inf, 110]]).to_yolo()
+    assert [line.split()[1:5] for line in text.splitlines()] == 2 * [4 * ['0.000000']]
+
+
 @pytest.mark.parametrize('package', ['supervision', 'fiftyone'])
 def test_package_is_missing(package: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, package, None)
