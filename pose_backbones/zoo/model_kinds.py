@@ -1,11 +1,12 @@
 """Check by its config, without weights, whether a model can be used for inference."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..configs import find_class
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 from .mmpose import find_config, mmpose_folder
 from .names import MMPOSE, PREFIX
 
@@ -17,11 +18,12 @@ def check_estimator(cfg: Config) -> None:
         cfg: The config of a model.
 
     Raises:
-        ConfigError: If it has no backbone. For a distillation, the message names the config of the
-            student.
+        ConfigError: If it has no backbone, or a part of the model is no dict. For a distillation,
+            the message names the config of the student.
     """
-    model = cfg.get('model') or {}
+    model = _part(cfg, 'model')
     if model.get('backbone') is not None:
+        _part(cfg, 'model', 'backbone')
         return
     student = model.get('student_cfg')
     if student is None:
@@ -43,14 +45,12 @@ def check_two_dimensional(cfg: Config) -> None:
         cfg: The config of a model.
 
     Raises:
-        ConfigError: If it predicts keypoints in 3D.
+        ConfigError: If it predicts keypoints in 3D, or a part of the model is no dict.
     """
     from mmpose import codecs
     from mmpose.registry import KEYPOINT_CODECS
 
-    head = (cfg.get('model') or {}).get('head') or {}
-    decoder = head.get('decoder') or {}
-    kind = find_class(decoder, KEYPOINT_CODECS)
+    kind = find_class(_part(cfg, 'model', 'head', 'decoder'), KEYPOINT_CODECS)
     kinds = (
         codecs.Hand3DHeatmap,
         codecs.ImagePoseLifting,
@@ -62,6 +62,24 @@ def check_two_dimensional(cfg: Config) -> None:
             f'{_name(cfg)} predicts keypoints in 3D ({kind.__name__}), and results have two '
             "coordinates: expected a 2D model; MMPose's MMPoseInferencer(pose3d=...) predicts in 3D"
         )
+
+
+def _part(cfg: Config, *keys: str) -> Mapping:
+    """Return a part of a config; an empty dict if there is none.
+
+    Raises:
+        ConfigError: If it, or a part that contains it, is no dict.
+    """
+    part: Mapping = cfg
+    for number, key in enumerate(keys, 1):
+        value = part.get(key)
+        if value is not None and not isinstance(value, Mapping):
+            raise ConfigError(
+                f'{cfg.filename or "the config"}: {".".join(keys[:number])} is {shown(value)}: '
+                'expected a dict'
+            )
+        part = value or {}
+    return part
 
 
 def _name(cfg: Config) -> str:

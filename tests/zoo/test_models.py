@@ -330,6 +330,22 @@ def test_same_error_before_weights_are_looked_for(tmp_path, monkeypatch, name, f
         assert find_name(student) == student.removeprefix('mmpose::')
 
 
+@pytest.mark.parametrize(
+    ('model', 'message'),
+    [
+        ("'resnet'", "config.py: model is 'resnet': expected a dict"),
+        ("dict(backbone='resnet')", "model.backbone is 'resnet': expected a dict"),
+        ("dict(backbone=dict(), head=dict(decoder=['x']))", "head.decoder is .'x'.: expected a di"),
+        ('None', 'config.py has no model.backbone'),
+    ],
+)
+def test_parts_of_a_model_that_are_no_dicts(tmp_path, model, message):
+    path = tmp_path / 'config.py'
+    path.write_text(f'model = {model}\n')
+    with pytest.raises(ConfigError, match=message):
+        pose_backbones.PoseInferencer(path)
+
+
 def test_weights_of_a_detector_are_not_looked_for_before_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     monkeypatch.setenv('POSE_BACKBONES_OFFLINE', '1')
