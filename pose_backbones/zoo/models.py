@@ -223,12 +223,13 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, saved: dict | None) ->
         kind = find_class(cfg.model.head, MODELS)
         parameters = signature(kind).parameters
         key = next((name for name in _NUM_KEYPOINTS if name in parameters), None)
+    fixed = ConfigError(
+        f'num_keypoints is {num_keypoints!r}, but the number of keypoints of '
+        f'{Path(cfg.filename).stem} ({kind.__name__}) cannot be changed: expected None'
+    )
     if key is None:
-        raise ConfigError(
-            f'num_keypoints is {num_keypoints!r}, but the number of keypoints of '
-            f'{Path(cfg.filename).stem} ({kind.__name__}) cannot be changed: expected None'
-        )
-    head = cfg.model.head
+        raise fixed
+    head, described = cfg.model.head, config_metainfo(cfg)
     head.setdefault(key, parameters[key].default)
     if num_keypoints is not None:
         if isinstance(num_keypoints, bool) or not isinstance(num_keypoints, int):
@@ -238,8 +239,15 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, saved: dict | None) ->
             )
         if num_keypoints < 1:
             raise ValueError(f'num_keypoints is {num_keypoints}: expected at least 1')
+        if num_keypoints != head[key]:
+            # CPM's heatmaps are those of the backbone, and UDP's offsets have three channels each.
+            has_layer = head.get('final_layer', {}) is not None
+            if not has_layer or (described and described['num_keypoints'] != head[key]):
+                raise fixed
+            if cfg.model.get('test_cfg'):  # the indices are those of the keypoints of the config
+                cfg.model.test_cfg.pop('output_keypoint_indices', None)
         head[key] = num_keypoints
-    for meta in (saved, config_metainfo(cfg)):
+    for meta in (saved, described):
         if meta and meta.get('num_keypoints') == head[key]:
             return meta
     cfg.model.setdefault('test_cfg', {})['flip_test'] = False

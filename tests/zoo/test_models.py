@@ -266,8 +266,10 @@ def test_model_of_mmpose(tmp_path):
     assert result.names[0] == 'nose'
 
 
-def test_other_number_of_keypoints_of_a_model_of_mmpose():
-    model = pose_backbones.build('rtmpose-t', 5)
+@pytest.mark.parametrize('name', ['rtmpose-t', 'cspnext-tiny_udp_8xb256-210e_aic-coco-256x192'])
+def test_other_number_of_keypoints_of_a_model_of_mmpose(name):
+    """The second one returns 17 of its 19 keypoints."""
+    model = pose_backbones.build(name, 5)
     assert model.head.out_channels == model.dataset_meta['num_keypoints'] == 5
     (result,) = inference_topdown(model, np.zeros((64, 64, 3), np.uint8))
     assert result.pred_instances.keypoints.shape == (1, 5, 2)
@@ -277,6 +279,12 @@ def test_other_number_of_keypoints_of_a_model_of_mmpose():
     ('name', 'arguments', 'message'),
     [
         ('human3d', dict(num_keypoints=5), r'keypoints of .* \(PoseLifter\) cannot be changed'),
+        (
+            'cpm_mpii-368x368',
+            dict(num_keypoints=5),
+            r'keypoints of .* \(CPMHead\) cannot be changed',
+        ),
+        ('hrnet-w32_udp-regress-8xb64-210e', dict(num_keypoints=5), 'udp-regress.* cannot be chan'),
         ('hand3d', dict(num_keypoints=5), r'keypoints of .* \(InternetHead\) cannot be changed'),
         ('rtmpose-m_8xb64-270e_coco-ubody-wholebody-256x192', dict(pretrained=True), 'no released'),
     ],
