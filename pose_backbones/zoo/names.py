@@ -333,7 +333,8 @@ def suggest(text: str, sources: Iterable[str]) -> str:
     """
     hints = []
     for source in sources:
-        near = similar(text, sorted(_files(source))) or similar(text, _first_parts(source))
+        near = [full_name(name, source) for name in similar(text, sorted(_files(source)))]
+        near = near or similar(text, _first_parts(source))
         if near:
             hints.append(' or '.join(near))
     return f'; did you mean {", or ".join(hints)}?' if hints else ''

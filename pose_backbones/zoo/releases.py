@@ -17,7 +17,8 @@ def list_releases(
 
     Args:
         pattern: Shell-style pattern such as `'*uniformer*256x192'`, or a part of a name or short
-            name, in any case; both also with `mmpose::` or `pose_backbones::`. Default: all models.
+            name, in any case; only of one package after `mmpose::` or `pose_backbones::`. Default:
+            all models.
         more: Further names, which are listed without weights.
 
     Returns:
@@ -35,20 +36,19 @@ def list_releases(
     for models in packages.values():
         found.update((name, model.release) for name, model in models.items())
 
-    pattern = pattern or '*'
-    pattern = pattern.lower() if set(pattern) & set('*?[') else f'*{pattern.lower()}*'
-
-    def names_of(name: str) -> list[str]:
-        names = [name, *(short_names(name) if name in packages[MMPOSE] else ())]
-        if PREFIX not in pattern:  # otherwise, `pose` would be a part of each name
-            return names
-        sources = [source for source, models in packages.items() if name in models]
-        return names + [f'{source}{PREFIX}{each}' for source in sources for each in names]
-
+    source, _, rest = (pattern or '').lower().rpartition(PREFIX)
+    if source in packages:
+        found = {name: found[name] for name in packages[source]}
+        pattern = rest
+    pattern = (pattern or '*').lower()
+    pattern = pattern if set(pattern) & set('*?[') else f'*{pattern}*'
     return {
         name: release
         for name, release in sorted(found.items())
-        if any(fnmatchcase(each.lower(), pattern) for each in names_of(name))
+        if any(
+            fnmatchcase(each.lower(), pattern)
+            for each in (name, *(short_names(name) if name in packages[MMPOSE] else ()))
+        )
     }
 
 

@@ -113,6 +113,8 @@ def test_listed_names_lead_to_the_package_that_is_searched():
     names = re.split(', | or ', str(error.value).partition('full name, ')[2])
     assert f'mmpose::{SHARED}' in names
     assert {find_model(name).source for name in names} == {'mmpose'}
+    with pytest.raises(ConfigError, match=rf'did you mean .*\bmmpose::{SHARED}'):
+        find_model(f'mmpose::{SHARED}x')
 
 
 @pytest.mark.parametrize('name', [None, Path('rtmpose-m'), 5])
