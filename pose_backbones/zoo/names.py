@@ -121,7 +121,11 @@ def _find(text: str, other: str = '') -> Entry:
             if len(matches) == 1:
                 return Entry(matches[0], each, _files(each)[matches[0]])
             if matches:
-                raise ConfigError(f'model {text!r} is ambiguous: {_choices(name, matches, each)}')
+                raise _ambiguous(text, name, matches, each)
+    for each in sources:
+        matches = _by_prefixes(name, each)
+        if len(matches) > 1:  # a single one may be another model than the one that is meant
+            raise _ambiguous(text, name, matches, each)
     raise ConfigError(_unknown(text, name, sources, other))
 
 
@@ -306,6 +310,24 @@ def _has_parts(name: list[str], parts: list[str]) -> bool:
     """Return whether the name contains the parts in this order."""
     rest = iter(name)
     return all(part in rest for part in parts)
+
+
+def _by_prefixes(name: str, source: str) -> list[str]:
+    """Return the models of a family, such as `moganet` or `rtmpose-m_coco`.
+
+    A part may lack what follows a hyphen, such as the size of the model or of its input.
+    """
+    parts = [f'{part}-' for part in name.lower().split('_')]
+    return sorted(full for full in _files(source) if _has_prefixes(full.lower().split('_'), parts))
+
+
+def _has_prefixes(name: list[str], prefixes: list[str]) -> bool:
+    rest = iter(name)
+    return all(any(f'{part}-'.startswith(prefix) for part in rest) for prefix in prefixes)
+
+
+def _ambiguous(text: str, name: str, matches: list[str], source: str) -> ConfigError:
+    return ConfigError(f'model {text!r} is ambiguous: {_choices(name, matches, source)}')
 
 
 def _unknown(text: str, name: str, sources: Iterable[str], other: str) -> str:

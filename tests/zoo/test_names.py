@@ -123,6 +123,29 @@ def test_name_of_another_type(name: object):
         pose_backbones.build(name)
 
 
+@pytest.mark.parametrize(
+    ('name', 'source', 'pattern'),
+    [
+        ('MSPN', 'pose_backbones', '*_mspn-*'),
+        ('uniformer', 'pose_backbones', '*_uniformer-*'),
+        ('dekr_hrnet', 'mmpose', 'dekr_hrnet-*'),
+    ],
+)
+def test_parts_without_their_size(name: str, source: str, pattern: str):
+    names = list_models(pattern, source=source)
+    with pytest.raises(
+        ConfigError, match=f"'{name}' is ambiguous: expected the full name"
+    ) as error:
+        find_name(name)
+    assert set(re.split(', | or ', str(error.value).partition('full name, ')[2])) == set(names)
+
+
+def test_single_model_with_another_size_is_not_chosen():
+    assert len(list_models('rtmpose-m_*_ap10k-*', source='mmpose')) == 1
+    with pytest.raises(ConfigError, match="unknown model 'rtmpose-m_ap10k'"):
+        find_name('rtmpose-m_ap10k')
+
+
 def test_long_list_of_names_is_shortened():
     with pytest.raises(ConfigError, match="'mmpose::td-hm' is ambiguous") as error:
         find_name('mmpose::td-hm')
