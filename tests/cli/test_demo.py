@@ -22,8 +22,8 @@ from pose_backbones.inference.loading import check_model
 from pose_backbones.zoo import list_models, list_releases
 from pose_backbones.zoo.mmpose import read_mmpose_models
 from tests.helpers.browser import start_browser
+from tests.helpers.fork_server import restore_signals
 from tests.helpers.pose_cases import estimator, make_image, model_options
-from tests.helpers.processes import handle_interrupt
 from tests.helpers.tools import ROOT
 from tests.helpers.video_cases import make_video
 
@@ -130,7 +130,7 @@ def page(tmp_path_factory):
         },
         stdout=log,
         stderr=subprocess.STDOUT,
-        preexec_fn=handle_interrupt,
+        preexec_fn=restore_signals,
     )
     try:
         wait_for(lambda: f'http://127.0.0.1:{port}' in (folder / 'log.txt').read_text())

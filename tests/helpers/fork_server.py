@@ -31,6 +31,15 @@ TOOLS = tuple(
 )
 
 
+def restore_signals() -> None:
+    """Handle Ctrl-C and SIGHUP in a new process.
+
+    If the suite runs in the background or with nohup, it ignores them, and so do its processes.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class ForkServer:
     """Client of a fork server, which it starts.
 
@@ -188,7 +197,7 @@ def _run_script(command: list[str], env: dict[str, str]) -> None:
     tempfile.tempdir = None  # reset, so that the environment of the tool determines it
     random.seed()  # Each tool would inherit the same state from the server.
     np.random.seed()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    restore_signals()
     sys.argv = command
     sys.path[0] = os.path.dirname(command[0])
     status = 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.helpers.fork_server import shared_server
+from tests.helpers.fork_server import restore_signals, shared_server
 from tests.helpers.tools import ROOT, tool_env
 
 
@@ -74,11 +74,6 @@ def children(pid: int) -> list[int]:
     return pids
 
 
-def handle_interrupt() -> None:
-    """Handle Ctrl-C in a new process, also if the suite runs in the background and ignores it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def start(command: list, log: Path, **env: str) -> Process:
     """Start a command in its own session."""
     with log.open('w') as out:
@@ -88,7 +83,7 @@ def start(command: list, log: Path, **env: str) -> Process:
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=handle_interrupt,
+            preexec_fn=restore_signals,
         )
     return Process(process.pid, log, lambda: process.wait(timeout=120))
 
