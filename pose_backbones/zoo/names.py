@@ -1,6 +1,6 @@
 """Find models by name: those of this package and those of MMPose."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -239,7 +239,7 @@ def _family_part(name: str, family: str) -> str | None:
     if not _is_family(family):
         return None
     parts = name.lower().split('_')
-    return next((part for part in parts if f'{part}-'.startswith(f'{family}-')), None)
+    return next((part for part in parts if _begins_with(part, family)), None)
 
 
 @cache
@@ -302,14 +302,7 @@ def _name_of_path(path: str, source: str) -> str:
 
 
 def _by_parts(name: str, source: str) -> list[str]:
-    parts = name.lower().split('_')
-    return sorted(full for full in _files(source) if _has_parts(full.lower().split('_'), parts))
-
-
-def _has_parts(name: list[str], parts: list[str]) -> bool:
-    """Return whether the name contains the parts in this order."""
-    rest = iter(name)
-    return all(part in rest for part in parts)
+    return _select(name, source, str.__eq__)
 
 
 def _by_prefixes(name: str, source: str) -> list[str]:
@@ -317,13 +310,23 @@ def _by_prefixes(name: str, source: str) -> list[str]:
 
     A part may lack what follows a hyphen, such as the size of the model or of its input.
     """
-    parts = [f'{part}-' for part in name.lower().split('_')]
-    return sorted(full for full in _files(source) if _has_prefixes(full.lower().split('_'), parts))
+    return _select(name, source, _begins_with)
 
 
-def _has_prefixes(name: list[str], prefixes: list[str]) -> bool:
-    rest = iter(name)
-    return all(any(f'{part}-'.startswith(prefix) for part in rest) for prefix in prefixes)
+def _select(name: str, source: str, matches: Callable[[str, str], bool]) -> list[str]:
+    """Return the models whose names contain the parts of a name in this order."""
+
+    def contains(full: str) -> bool:
+        rest = iter(full.lower().split('_'))
+        return all(any(matches(each, part) for each in rest) for part in parts)
+
+    parts = name.lower().split('_')
+    return sorted(filter(contains, _files(source)))
+
+
+def _begins_with(part: str, family: str) -> bool:
+    """Return whether a part of a name is a family, or one with a hyphen and more behind it."""
+    return f'{part}-'.startswith(f'{family}-')
 
 
 def _ambiguous(text: str, name: str, matches: list[str], source: str) -> ConfigError:
@@ -365,8 +368,7 @@ def suggest(text: str, sources: Iterable[str]) -> str:
 def short_names(name: str) -> list[str]:
     """Return the aliases and other short names of a model of MMPose."""
     preferred = [short for short, full in PREFERRED.items() if full == name]
-    aliases = read_mmpose_models()[name].aliases
-    return [*preferred, *(alias for alias in aliases if not _is_family(alias))]
+    return [*preferred, *read_mmpose_models()[name].aliases]
 
 
 def _first_parts(source: str) -> list[str]:
