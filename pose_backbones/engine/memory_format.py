@@ -6,6 +6,8 @@ from torch import nn
 
 #: layers that pass their weight to PyTorch's convolution and do nothing else with it
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTranspose2d)
+#: the same of timm (`tf_efficientnet_*`), by name, since only some models import timm
+_TIMM_CONVOLUTIONS = ('timm.layers.conv2d_same.Conv2dSame',)
 
 
 @torch.no_grad()
@@ -19,6 +21,7 @@ def use_channels_last(model: nn.Module) -> None:
         model: The model. The order of its weights in memory is changed, not their values.
     """
     for module in model.modules():
-        if type(module) in _CONVOLUTIONS:
+        kind = type(module)
+        if kind in _CONVOLUTIONS or f'{kind.__module__}.{kind.__qualname__}' in _TIMM_CONVOLUTIONS:
             weight = module.weight
             weight.data = weight.contiguous(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmcv.cnn import build_conv_layer
 from mmengine.hooks import Hook
+from timm.layers import Conv2dSame
 from torch import nn
 
 from pose_backbones.engine.memory_format import use_channels_last
@@ -47,6 +48,17 @@ def test_layers_that_compute_with_their_weight(kind):
     use_channels_last(layer)
     assert layer.weight.is_contiguous() == (kind != 'Conv2d')
     torch.testing.assert_close(layer(torch.ones(1, 3, 5, 5)), expected)
+
+
+def test_convolutions_of_timm():
+    """The stem of `tf_efficientnet_*`, whose output determines the format of later layers."""
+    layer = Conv2dSame(3, 4, 3, stride=2)
+    images = torch.randn(1, 3, 8, 6)
+    expected = layer(images)
+    use_channels_last(layer)
+    values = layer(images)
+    assert values.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(values, expected)
 
 
 class Averaged(Hook):
