@@ -26,8 +26,9 @@ _ROOT = Path(__file__).parents[1]
 _BASE = _ROOT / 'configs/moganet/td-hm_moganet-xt_1xb8-demo_coco-128x96.py'
 BATCH_SIZE = 16
 #: size of a crop relative to the box. The boxes of LSPET have a margin of about a seventh of their
-#: size on each side; those of COCO and of synthetic people have none.
-_PADDING, _LSPET_PADDING = 1.25, 1.0
+#: size on each side; those of COCO and of synthetic people have none. The people have about the same
+#: size in the crops of all datasets.
+_PADDING, _LSPET_PADDING = 1.05, 0.85
 #: keypoints of COCO, which the synthetic people have → joints of LSPET. The neck is the mean of the
 #: shoulders; the top of the head is not labelled.
 _JOINTS = (*zip((16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9), range(12), strict=True), ((5, 6), 12))
@@ -37,8 +38,8 @@ _COCO_JOINTS = [(joint, keypoint) for keypoint, joint in _JOINTS[:12]]
 _COCO_METAINFO = dict(from_file=str(_ROOT / 'configs/_base_/datasets/coco.py'))
 #: times that a person of COCO is used while one of LSPET is used once
 _COCO_RATIO = 5.0
-#: images of the synthetic dataset
-_SYNTHETIC = dict(train=3000, val=20)
+#: options of the synthetic dataset
+_SYNTHETIC = dict(train=3000, val=20, poses='sports')
 RESULTS = 'result.json'
 
 
@@ -217,8 +218,8 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     if row.synthetic:
         first = f'synthetic-{row.model}{"-imagenet" * row.imagenet}{"-coco" * row.coco}'
         weights = args.out / f'{first}-{args.synthetic_steps}-seed{args.seed}'
-        counts = [f'--{split}={count}' for split, count in _SYNTHETIC.items()]
-        _tool('make_synthetic_coco.py', str(args.out / 'synthetic'), *counts)
+        options = [f'--{name}={value}' for name, value in _SYNTHETIC.items()]
+        _tool('make_synthetic_coco.py', str(args.out / 'synthetic'), *options)
         _train(make_config(row, args, is_synthetic=True), weights, '--no-validate')
         start = ['--load-from', str(weights / f'iter_{args.synthetic_steps}.pth')]
     _train(make_config(row, args, is_synthetic=False), folder, *start)

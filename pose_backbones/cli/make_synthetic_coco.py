@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from ..errors import DatasetError
 from ..synthetic import (
+    POSES,
     SyntheticDataError,
     make_synthetic_coco,
     make_synthetic_crowdpose,
@@ -76,6 +77,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         'others)',
     )
     parser.add_argument(
+        '--poses',
+        choices=tuple(POSES),
+        default='everyday',
+        help='everyday: most people stand or walk and face the camera; sports: they run, kick, '
+        'jump and so on, face any direction, and a third of them is not upright '
+        '(default: everyday)',
+    )
+    parser.add_argument(
         '--overwrite',
         action='store_true',
         help='replace an output of this tool in OUT that was generated with other options; '
@@ -110,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
                 image_size=tuple(args.image_size),
                 overwrite=args.overwrite,
                 progress=show,
+                poses=args.poses,
                 **options,
             )
         except SyntheticDataError as error:

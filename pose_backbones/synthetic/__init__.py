@@ -24,7 +24,7 @@ from .look import Look, sample_look
 from .masks import encode_polygons, encode_rle
 from .mpii import encode_mpii_person, make_synthetic_mpii
 from .person import Midline, PersonDrawing, draw_person
-from .poses import ACTIONS, sample_pose
+from .poses import ACTIONS, POSES, sample_action, sample_pose
 from .scene import Crowding, Scene, ScenePerson, render_scene
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     'GENERATOR_VERSION',
     'JOINT_LIMITS',
     'KEYPOINT_NAMES',
+    'POSES',
     'Body',
     'Crowding',
     'Look',
@@ -58,6 +59,7 @@ __all__ = [
     'make_synthetic_mpii',
     'project',
     'render_scene',
+    'sample_action',
     'sample_body',
     'sample_detections',
     'sample_look',

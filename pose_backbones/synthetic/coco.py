@@ -80,6 +80,7 @@ def make_synthetic_coco(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = None,
+    poses: str = 'everyday',
 ) -> SyntheticSummary:
     """Generate a dataset of synthetic people in COCO's keypoint format.
 
@@ -100,6 +101,8 @@ def make_synthetic_coco(
         people: Minimum and maximum number of people in the foreground of an image, 0 to 12. In a
             third of the images, most people overlap others; in another third, some do. None: up to
             five people, most of them apart.
+        poses: `'everyday'`: most people stand or walk and face the camera. `'sports'`: they run,
+            kick, jump and so on, face any direction, and a third of them is not upright.
 
     Returns:
         A summary. If the directory already contains the complete dataset with the same parameters,
@@ -111,5 +114,5 @@ def make_synthetic_coco(
             the dataset cannot be written.
     """
     return make_data_set(
-        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people
+        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people, poses
     )

@@ -180,6 +180,7 @@ def make_synthetic_crowdpose(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = (1, 8),
+    poses: str = 'everyday',
 ) -> SyntheticSummary:
     """Generate a dataset of synthetic people in CrowdPose's format.
 
@@ -196,6 +197,8 @@ def make_synthetic_crowdpose(
         overwrite: Whether to replace an earlier output.
         progress: Function that is called after each image.
         people: Minimum and maximum number of people per image.
+        poses: `'everyday'`: most people stand or walk and face the camera. `'sports'`: they run,
+            kick, jump and so on, face any direction, and a third of them is not upright.
 
     Returns:
         A summary, see `make_synthetic_coco`.
@@ -206,5 +209,5 @@ def make_synthetic_crowdpose(
             the dataset cannot be written.
     """
     return make_data_set(
-        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people
+        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people, poses
     )

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from .annotations import sample_detections
+from .poses import POSES
 from .scene import Crowding, Scene, render_scene
 
 #: increased whenever the same seed generates different files
@@ -65,11 +66,10 @@ def render(manifest: dict, split: str, index: int) -> Scene:
     """Render the scene of one image, which does not depend on the counts in the manifest."""
     rng = np.random.default_rng([manifest['seed'], SPLITS.index(split), index])
     size = _image_size(rng, tuple(manifest['image_size']))
-    if manifest['people_per_image'] is None:
-        return render_scene(rng, size)
-    return render_scene(
-        rng, size, Crowding(tuple(manifest['people_per_image']), float(rng.choice(_CLOSE)))
-    )
+    people, crowding = manifest['people_per_image'], None
+    if people is not None:
+        crowding = Crowding(tuple(people), float(rng.choice(_CLOSE)))
+    return render_scene(rng, size, crowding, manifest['poses'])
 
 
 def image_id(split: str, index: int) -> int:
@@ -140,6 +140,7 @@ def _read_manifest(out: Path, layout: Layout) -> dict | None:
         if earlier['generator'] == layout.generator and all(
             isinstance(counts[s], int) for s in SPLITS
         ):
+            earlier.setdefault('poses', 'everyday')
             return earlier
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
@@ -266,7 +267,10 @@ def _check(
     seed: int,
     image_size: tuple[int, int],
     people: tuple[int, int] | None,
+    poses: str,
 ) -> None:
+    if poses not in POSES:
+        raise SyntheticDataError(f'expected poses {" or ".join(POSES)}, got {poses!r}')
     for name, value in (('num_train', num_train), ('num_val', num_val), ('seed', seed)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f'expected an int for {name}, got {value!r}')
@@ -300,6 +304,7 @@ def make_data_set(
     overwrite: bool,
     progress: Callable[[int, int], None] | None,
     people: tuple[int, int] | None,
+    poses: str,
 ) -> SyntheticSummary:
     """Generate a dataset of synthetic people.
 
@@ -313,6 +318,7 @@ def make_data_set(
         overwrite: Whether to replace an earlier output.
         progress: Function that is called after each image.
         people: Minimum and maximum number of people per image.
+        poses: A key of `POSES`.
 
     Returns:
         A summary, see `make_synthetic_coco`.
@@ -324,7 +330,7 @@ def make_data_set(
     """
     image_size = tuple(image_size)
     people = None if people is None else tuple(people)
-    _check(num_train, num_val, seed, image_size, people)
+    _check(num_train, num_val, seed, image_size, people, poses)
     out, start = Path(out_dir), time.perf_counter()
     manifest = {
         'generator': layout.generator,
@@ -333,6 +339,7 @@ def make_data_set(
         'counts': {'train': num_train, 'val': num_val},
         'image_size': list(image_size),
         'people_per_image': None if people is None else list(people),
+        'poses': poses,
     }
     with _access(out):
         existing = _prepare(out, layout, manifest, overwrite)

@@ -148,6 +148,7 @@ def make_synthetic_mpii(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = None,
+    poses: str = 'everyday',
 ) -> SyntheticSummary:
     """Generate a dataset of synthetic people in MPII's format.
 
@@ -164,6 +165,8 @@ def make_synthetic_mpii(
         overwrite: Whether to replace an earlier output.
         progress: Function that is called after each image.
         people: Minimum and maximum number of people per image.
+        poses: `'everyday'`: most people stand or walk and face the camera. `'sports'`: they run,
+            kick, jump and so on, face any direction, and a third of them is not upright.
 
     Returns:
         A summary, see `make_synthetic_coco`.
@@ -174,5 +177,5 @@ def make_synthetic_mpii(
             the dataset cannot be written.
     """
     return make_data_set(
-        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people
+        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people, poses
     )

@@ -24,6 +24,24 @@ ACTIONS = {
     'lie': 0.01,
     'handstand': 0.01,
 }
+#: the same in sports
+SPORTS_ACTIONS = {
+    'stand': 0.12,
+    'walk': 0.08,
+    'run': 0.2,
+    'reach': 0.1,
+    'arms_up': 0.1,
+    'lunge': 0.1,
+    'kick': 0.12,
+    'bend': 0.04,
+    'crouch': 0.06,
+    'lie': 0.02,
+    'handstand': 0.06,
+}
+#: kind of poses → relative frequency of each action
+POSES = {'everyday': ACTIONS, 'sports': SPORTS_ACTIONS}
+#: fraction of the poses of sports in which the whole body is rotated
+_ROTATED_SHARE = 0.35
 #: entries of a pose that are not joint angles
 _WHOLE_BODY = ('yaw', 'pitch', 'roll', 'lift')
 
@@ -238,12 +256,41 @@ def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
         pose['yaw'] = rng.normal(90, 20) * (1 if view < 0.5 else -1)
 
 
-def sample_pose(rng: np.random.Generator, action: str) -> dict[str, float]:
+def _vary(rng: np.random.Generator, pose: dict) -> None:
+    """Vary a pose for sports: all joint angles, any direction, and often the whole body."""
+    spread = rng.uniform(0, 30)
+    for name in pose:
+        if name not in _WHOLE_BODY:
+            pose[name] += rng.normal(0, spread)
+    pose['yaw'] = rng.uniform(-180, 180)
+    if rng.random() < _ROTATED_SHARE:
+        pose['pitch'] += rng.normal(0, 60)
+        pose['roll'] += rng.normal(0, 60)
+        pose['lift'] += rng.uniform(0, 0.4)
+
+
+def sample_action(rng: np.random.Generator, poses: str = 'everyday') -> str:
+    """Sample an action.
+
+    Args:
+        rng: Random number generator.
+        poses: A key of `POSES`.
+
+    Returns:
+        A key of `ACTIONS`.
+    """
+    shares = np.array(list(POSES[poses].values()))
+    return str(rng.choice(tuple(POSES[poses]), p=shares / shares.sum()))
+
+
+def sample_pose(rng: np.random.Generator, action: str, poses: str = 'everyday') -> dict[str, float]:
     """Sample the joint angles of a person performing an action.
 
     Args:
         rng: Random number generator.
         action: A key of `ACTIONS`.
+        poses: `'everyday'`: most people are upright and face the camera. `'sports'`: all joint
+            angles vary more, people face any direction, and a third of them is not upright.
 
     Returns:
         Angles in degrees by name: `yaw`, `pitch` and `roll` of the
@@ -261,7 +308,10 @@ def sample_pose(rng: np.random.Generator, action: str) -> dict[str, float]:
         _UPRIGHT[action](rng, pose, *sides)
     else:
         _OTHER[action](rng, pose)
-    _turn(rng, pose, action)
+    if poses == 'sports':
+        _vary(rng, pose)
+    else:
+        _turn(rng, pose, action)
     for s in ('left', 'right'):
         flat = pose[f'{s}_hip_flex'] - pose[f'{s}_knee'] - pose['pitch']
         loose = action in ('lie', 'handstand') or abs(flat) > 35

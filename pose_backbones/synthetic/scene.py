@@ -10,7 +10,7 @@ from .body import forward_kinematics, project, sample_body
 from .camera import Camera, photograph
 from .look import sample_look
 from .person import Midline, PersonDrawing, draw_person
-from .poses import ACTIONS, sample_pose
+from .poses import sample_action, sample_pose
 from .props import draw_occluder, draw_seat
 from .stage import Stage
 
@@ -21,8 +21,6 @@ _PEOPLE_SHARES = (0.03, 0.17, 0.25, 0.25, 0.18, 0.12)
 _CROWD_SHARE, _TINY_SHARE = 0.08, 0.07
 #: minimum height, when standing upright, of people with keypoints, in pixels
 _MIN_HEIGHT = 45.0
-_ACTION_NAMES = tuple(ACTIONS)
-_ACTION_SHARES = np.array(list(ACTIONS.values())) / sum(ACTIONS.values())
 
 
 @dataclass(frozen=True)
@@ -106,23 +104,24 @@ def _draw_person(
     x: float,
     foot: float,
     height: float,
-    upright: bool = False,
+    poses: str | None = None,
 ) -> _Drawn | None:
-    """Draw a person, standing if `upright`; None if nothing of the person is in the image.
+    """Draw a person; None if nothing of the person is in the image.
 
-    `x` and `foot` are the column of the person and the row of the ground below. `height` is that of
-    a standing adult at this place, all in pixels.
+    `poses` is a key of `POSES`, or None for a standing person. `x` and `foot` are the column of the
+    person and the row of the ground below. `height` is that of a standing adult at this place, all
+    in pixels.
     """
     body = sample_body(rng)
     look = sample_look(rng, body)
-    action = 'stand' if upright else str(rng.choice(_ACTION_NAMES, p=_ACTION_SHARES))
-    pose = sample_pose(rng, action)
+    action = sample_action(rng, poses) if poses else 'stand'
+    pose = sample_pose(rng, action, poses or 'everyday')
     relative_stature = (
         rng.uniform(0.6, 0.8)
         if body.child
         else (0.93 + 0.08 * body.masculine + rng.normal(0, 0.02))
     )
-    stature = max(height * relative_stature, _MIN_HEIGHT if not upright else 8.0)
+    stature = max(height * relative_stature, _MIN_HEIGHT if poses else 8.0)
     h, w = stage.owner.shape
     posed_body = forward_kinematics(body, pose)
     projection = project(posed_body, (x, foot), stature, camera.tilt, float(rng.uniform(4.0, 9.0)))
@@ -201,7 +200,7 @@ def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera) -> tuple[list
         member_x = x + rng.normal(0, spread) * height
         foot = camera.ground(height) + offset
         if member < 4:
-            person = _draw_person(stage, rng, camera, member_x, foot, height, True)
+            person = _draw_person(stage, rng, camera, member_x, foot, height)
             if person is not None:
                 originals.append(person.drawing)
                 numbers.append(person.number)
@@ -299,12 +298,14 @@ def _draw_distant_person(stage: Stage, rng: np.random.Generator, camera: Camera)
         rng.uniform(0.05, 0.95) * stage.owner.shape[1],
         camera.ground(height),
         height,
-        True,
     )
 
 
 def render_scene(
-    rng: np.random.Generator, size: tuple[int, int] = (384, 288), crowding: Crowding | None = None
+    rng: np.random.Generator,
+    size: tuple[int, int] = (384, 288),
+    crowding: Crowding | None = None,
+    poses: str = 'everyday',
 ) -> Scene:
     """Render an image of people in front of a background.
 
@@ -312,6 +313,7 @@ def render_scene(
         rng: Random number generator.
         size: Width and height of the image, 64 to 4096 pixels each.
         crowding: Number and density of people. None: up to five people, few of whom overlap.
+        poses: `'everyday'` or `'sports'`, see `sample_pose`.
 
     Returns:
         The image and the visible people.
@@ -338,7 +340,7 @@ def render_scene(
         _places(rng, camera, size) if crowding is None else _crowded(rng, camera, size, crowding)
     )
     for x, y, height in places:
-        person = _draw_person(stage, rng, camera, x, y, height)
+        person = _draw_person(stage, rng, camera, x, y, height, poses)
         if person is not None:
             drawn.append(person)
         if rng.random() < 0.06:

@@ -22,6 +22,7 @@ from pose_backbones.synthetic import (
     BONES,
     JOINT_LIMITS,
     KEYPOINT_NAMES,
+    POSES,
     SyntheticDataError,
     draw_person,
     encode_polygons,
@@ -31,6 +32,7 @@ from pose_backbones.synthetic import (
     make_synthetic_coco,
     project,
     render_scene,
+    sample_action,
     sample_body,
     sample_look,
     sample_pose,
@@ -103,12 +105,13 @@ def _angle(a, b):
 # Skeleton
 
 
+@pytest.mark.parametrize('poses', POSES)
 @pytest.mark.parametrize('action', sorted(ACTIONS))
-def test_poses_are_within_joint_limits(action):
+def test_poses_are_within_joint_limits(action, poses):
     rng = np.random.default_rng(1)
     for _ in range(40):
         body = sample_body(rng)
-        pose = sample_pose(rng, action)
+        pose = sample_pose(rng, action, poses)
         for name, value in pose.items():
             if name not in ('yaw', 'pitch', 'roll', 'lift'):
                 lo, hi = limit(name)
@@ -124,6 +127,22 @@ def test_poses_are_within_joint_limits(action):
             assert _angle(e - s, w - e) == pytest.approx(pose[f'{side}_elbow'], abs=1e-4)
             assert _angle(k - h, a - k) == pytest.approx(pose[f'{side}_knee'], abs=1e-4)
             assert np.linalg.norm(heel - a) == pytest.approx(np.hypot(0.03, 0.022))
+
+
+def test_poses_of_sports_have_all_directions():
+    rng = np.random.default_rng(4)
+    facing, upright = {}, {}
+    for poses in POSES:
+        people = []
+        for _ in range(400):
+            pose = sample_pose(rng, sample_action(rng, poses), poses)
+            people.append(forward_kinematics(sample_body(rng), pose))
+        facing[poses] = np.mean([person.chest[2, 2] > 0 for person in people])
+        upright[poses] = np.mean([person.chest[1, 1] > 0.7 for person in people])
+    assert facing['everyday'] > 0.9
+    assert 0.4 < facing['sports'] < 0.6
+    assert upright['everyday'] > 0.9
+    assert 0.5 < upright['sports'] < 0.75
 
 
 def test_bone_lengths_do_not_depend_on_the_pose():
@@ -439,6 +458,16 @@ def test_polygons_keep_holes_and_crowds_round_trip():
         encode_polygons(np.zeros((4, 4), bool))
 
 
+def test_dataset_of_a_version_without_kinds_of_poses(tmp_path):
+    make_synthetic_coco(tmp_path, 1, 0, image_size=(96, 80))
+    manifest = _read(tmp_path / 'synthetic.json')
+    assert manifest.pop('poses') == 'everyday'
+    (tmp_path / 'synthetic.json').write_text(json.dumps(manifest))
+    assert make_synthetic_coco(tmp_path, 1, 0, image_size=(96, 80)).existed
+    with pytest.raises(SyntheticDataError, match='other parameters'):
+        make_synthetic_coco(tmp_path, 1, 0, image_size=(96, 80), poses='sports')
+
+
 @pytest.mark.parametrize(
     ('changes', 'error', 'match'),
     [
@@ -447,6 +476,7 @@ def test_polygons_keep_holes_and_crowds_round_trip():
         ({'num_val': 1.5}, TypeError, 'num_val, got 1.5'),
         ({'seed': -3}, ValueError, 'seed >= 0, got -3'),
         ({'image_size': (20, 300)}, ValueError, 'got \\(20, 300\\)'),
+        ({'poses': 'ballet'}, ValueError, "everyday or sports, got 'ballet'"),
     ],
 )
 def test_invalid_arguments_raise(tmp_path, changes, error, match):
@@ -495,6 +525,10 @@ def test_tool_overwrite(tool, tmp_path):
     fewer = (out, '--train', 1, '--val', 0, '--image-size', 96, 80)
     assert tool(*fewer, '--overwrite')[0] == 0
     assert [p.name for p in sorted((out / 'train').iterdir())] == ['000000000001.jpg']
+    assert tool(*fewer)[0] == 0
+    status, _, err = tool(*fewer, '--poses', 'sports')
+    assert status == 2
+    assert 'other parameters' in err
     foreign = tmp_path / 'f'
     (foreign / 'train').mkdir(parents=True)
     (foreign / 'train' / '000000000001.jpg').write_bytes(b'mine')
