@@ -26,8 +26,8 @@ _ROOT = Path(__file__).parents[1]
 _BASE = _ROOT / 'configs/moganet/td-hm_moganet-xt_1xb8-demo_coco-128x96.py'
 BATCH_SIZE = 16
 #: size of a crop relative to the box. The boxes of LSPET have a margin of about a seventh of their
-#: size on each side; those of COCO and of synthetic people have none. People have about the same size
-#: in the crops of all datasets.
+#: size on each side; those of COCO and of synthetic people have none. People have about the same
+#: size in the crops of all datasets.
 _PADDING, _LSPET_PADDING = 1.05, 0.85
 #: keypoints of COCO, which the synthetic people have → joints of LSPET. The neck is the mean of the
 #: shoulders; the top of the head is not labelled.
