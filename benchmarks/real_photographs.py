@@ -90,6 +90,9 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
     cfg = Config.fromfile(str(_BASE))
     lspet = dict(from_file=str(args.out / 'metainfo.py'))
     metainfo = _COCO_METAINFO if row.coco else lspet
+    width, height = args.input_size
+    size = dict(input_size=(width, height), heatmap_size=(width // 4, height // 4))
+    cfg.codec = cfg.model.head.decoder = dict(cfg.codec, **size)
     train, val = _pipelines(cfg)
     if not row.coco:
         cfg.model.head.out_channels = _NUM_JOINTS
@@ -207,7 +210,8 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
         The file with the result.
     """
     row = ROWS[name]
-    folder = args.out / f'{name}-{args.steps}-seed{args.seed}'
+    size = 'x'.join(map(str, reversed(args.input_size)))
+    folder = args.out / f'{name}-{size}-{args.steps}-seed{args.seed}'
     if (folder / RESULTS).is_file():
         return folder / RESULTS
     args.out.mkdir(parents=True, exist_ok=True)
@@ -217,7 +221,7 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     start: list[str] = []
     if row.synthetic:
         first = f'synthetic-{row.model}{"-imagenet" * row.imagenet}{"-coco" * row.coco}'
-        weights = args.out / f'{first}-{args.synthetic_steps}-seed{args.seed}'
+        weights = args.out / f'{first}-{size}-{args.synthetic_steps}-seed{args.seed}'
         options = [f'--{name}={value}' for name, value in _SYNTHETIC.items()]
         _tool('make_synthetic_coco.py', str(args.out / 'synthetic'), *options)
         _train(make_config(row, args, is_synthetic=True), weights, '--no-validate')
@@ -231,6 +235,7 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
         row=name,
         start=row.start,
         model=row.model,
+        size=size,
         steps=args.steps,
         synthetic_steps=args.synthetic_steps if row.synthetic else 0,
         batch_size=BATCH_SIZE,
@@ -278,7 +283,8 @@ def plot(results: Sequence[dict], path: str) -> None:
     figure = Figure((7, 4), layout='constrained')
     axes = figure.add_subplot()
     for result in results:
-        label = f'{result["row"]}: {result["model"]}, {result["start"]}'
+        names = ('row', 'model', 'size', 'start')
+        label = '{}: {}, {}, {}'.format(*(result[name] for name in names))
         axes.plot(*zip(*result['curve'], strict=True), marker='.', label=label)
     axes.set(xlabel='training step', ylabel='PCK@0.2 on validation images', ylim=(0, 100))
     axes.grid(alpha=0.3)
@@ -296,11 +302,12 @@ def table(results: Sequence[dict]) -> Iterator[str]:
         Lines.
     """
     yield from markdown_head(
-        ('row', 'model', 'start', 'seed', 'steps', 'minutes', 'PCK@0.2', 'AP', 'AP .5')
+        ('row', 'model', 'crop', 'start', 'seed', 'steps', 'minutes', 'PCK@0.2', 'AP', 'AP .5')
     )
     for result in results:
         metrics = result['metrics']
-        values = [result[key] for key in ('row', 'model', 'start', 'seed', 'steps', 'minutes')]
+        names = ('row', 'model', 'size', 'start', 'seed', 'steps', 'minutes')
+        values = [result[name] for name in names]
         yield markdown_row(
             (
                 *map(str, values),
@@ -362,11 +369,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--synthetic-steps', type=int, default=2000, metavar='N', help='default: 2000'
     )
+    parser.add_argument(
+        '--input-size',
+        type=int,
+        nargs=2,
+        default=(96, 128),
+        metavar=('W', 'H'),
+        help='width and height of the crops in pixels, multiples of 4 (default: 96 128)',
+    )
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='default: 0')
     parser.add_argument('--plot', metavar='FILE', help='PNG file for the PCK during the training')
     parser.add_argument('--json', metavar='FILE', help='file for the results of all rows')
     args = parser.parse_args(argv)
     check_counts(args, 'steps', 'synthetic_steps')
+    if any(value < 32 or value % 4 for value in args.input_size):
+        raise ConfigError(f'--input-size {args.input_size}: expected multiples of 4 from 32')
     for name in args.rows:
         if name not in ROWS:
             raise ConfigError(f'row {name!r}: expected some of {", ".join(ROWS)}')
