@@ -79,7 +79,7 @@ def test_synthetic_people_have_the_joints_of_lspet(
 def test_row_is_trained_tested_and_printed(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1))
+    monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1, poses='sports'))
     monkeypatch.setattr(real_photographs, 'BATCH_SIZE', 4)
     out = tmp_path / 'runs'
     options = ['--data', str(data), '--out', str(out), '--synthetic-steps', '2', '--steps', '3']
@@ -95,10 +95,11 @@ def test_row_is_trained_tested_and_printed(
     metrics = result['metrics']
     assert 0 <= metrics['PCK/PCK'] <= 100
     assert set(metrics) >= {f'PCK/{name}' for name in JOINTS} | {'coco/AP', 'PCK/mean'}
-    log = next((out / 'moganet-b-3-seed0').glob('*/*.log')).read_text()
-    assert 'synthetic-moganet-xt-2-seed0/iter_2.pth' in log  # the initial weights
+    log = next((out / 'moganet-b-128x96-3-seed0').glob('*/*.log')).read_text()
+    assert 'synthetic-moganet-xt-128x96-2-seed0/iter_2.pth' in log  # the initial weights
     lines = capsys.readouterr().out.splitlines()
-    assert f'| moganet-b | moganet-xt | synthetic | 0 | 3 | {result["minutes"]} | ' in lines[2]
+    expected = f'| moganet-b | moganet-xt | 128x96 | synthetic | 0 | 3 | {result["minutes"]} | '
+    assert expected in lines[2]
     assert lines[-1].startswith('| head top | nan')
     main(['moganet-b', *options])  # is complete
     assert capsys.readouterr().out.splitlines() == lines
@@ -154,14 +155,15 @@ def test_row_of_coco_is_trained_and_printed(
     monkeypatch.setitem(ROWS, 'coco-d', Row('moganet-xt', synthetic=True, coco=True))
     out = tmp_path / 'runs'
     options = ['--data', str(data), '--coco', str(coco), '--out', str(out)]
-    main(['coco-d', *options, '--synthetic-steps', '2', '--steps', '2'])
-    result = json.loads((out / 'coco-d-2-seed0/result.json').read_text())
+    size = ['--input-size', '48', '64']
+    main(['coco-d', *options, '--synthetic-steps', '2', '--steps', '2', *size])
+    result = json.loads((out / 'coco-d-64x48-2-seed0/result.json').read_text())
     assert 'PCK/nose' in result['metrics']
     assert 'PCK/neck' not in result['metrics']
     other = dict(result, row='x', metrics={'PCK/neck': 50.0, **dict.fromkeys(_SHARED, 0.0)})
     lines = list(table([result, other]))
     assert lines[-1] == '| neck |  | 50.0 |'
-    assert '| coco-d | moganet-xt | synthetic |' in capsys.readouterr().out
+    assert '| coco-d | moganet-xt | 64x48 | synthetic |' in capsys.readouterr().out
 
 
 def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
@@ -172,6 +174,7 @@ def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
         (['c', '--data', str(data)], '--imagenet None: row c needs this file'),
         (['coco-c', '--data', str(data)], '--coco None: row coco-c needs the directory of COCO'),
         ([], 'no row is complete'),
+        (['--input-size', '96', '130'], '--input-size .*130.: expected multiples of 4'),
     ):
         with pytest.raises(ConfigError, match=message):
             main([*options, *out])
