@@ -98,7 +98,9 @@ def input_shape(cfg: Config) -> tuple[int, int]:
     codec = codec[0] if isinstance(codec, (list, tuple)) else codec
     size = codec.get('input_size') or codec.get('image_size')  # the latter: InterNet
     if not size:
-        raise ConfigError(f'{cfg.filename} has no input size: give --shape H W, if its model takes images')
+        raise ConfigError(
+            f'{cfg.filename} has no input size: give --shape H W if its model takes images'
+        )
     width, height = size
     return height, width
 
