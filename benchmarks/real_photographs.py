@@ -38,8 +38,8 @@ _COCO_JOINTS = [(joint, keypoint) for keypoint, joint in _JOINTS[:12]]
 _COCO_METAINFO = dict(from_file=str(_ROOT / 'configs/_base_/datasets/coco.py'))
 #: times that a person of COCO is used while one of LSPET is used once
 _COCO_RATIO = 5.0
-#: options of the synthetic dataset
-_SYNTHETIC = dict(train=3000, val=20, poses='sports')
+#: images of a synthetic dataset
+_SYNTHETIC = dict(train=3000, val=20)
 RESULTS = 'result.json'
 
 
@@ -50,32 +50,34 @@ class Row:
     Args:
         model: `'efficientnet-lite0'` or `'moganet-xt'`.
         imagenet: Whether the backbone starts with ImageNet weights.
-        synthetic: Whether the model is trained on the synthetic dataset first.
+        synthetic: Poses of the synthetic people on which the model is trained first: `'everyday'`
+            or `'sports'`; '' for none.
         coco: Whether the model has the keypoints of COCO, is trained on LSPET and COCO, and tested
             on COCO.
     """
 
     model: str
     imagenet: bool = False
-    synthetic: bool = False
+    synthetic: str = ''
     coco: bool = False
 
     @property
     def start(self) -> str:
         """The initial weights, for the table."""
-        parts = ['ImageNet'] * self.imagenet + ['synthetic'] * self.synthetic
-        return ', then '.join(parts) or 'random'
+        parts = ['ImageNet' * self.imagenet, self.synthetic and f'synthetic ({self.synthetic})']
+        return ', then '.join(filter(None, parts)) or 'random'
 
 
 ROWS = {
     'a': Row('efficientnet-lite0'),
-    'b': Row('efficientnet-lite0', synthetic=True),
+    'b': Row('efficientnet-lite0', synthetic='sports'),
     'c': Row('efficientnet-lite0', imagenet=True),
-    'd': Row('efficientnet-lite0', imagenet=True, synthetic=True),
+    'd': Row('efficientnet-lite0', imagenet=True, synthetic='sports'),
+    'd-everyday': Row('efficientnet-lite0', imagenet=True, synthetic='everyday'),
     'moganet-a': Row('moganet-xt'),
-    'moganet-b': Row('moganet-xt', synthetic=True),
+    'moganet-b': Row('moganet-xt', synthetic='sports'),
     'coco-c': Row('efficientnet-lite0', imagenet=True, coco=True),
-    'coco-d': Row('efficientnet-lite0', imagenet=True, synthetic=True, coco=True),
+    'coco-d': Row('efficientnet-lite0', imagenet=True, synthetic='sports', coco=True),
 }
 
 
@@ -108,7 +110,7 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
         cfg.model.head.in_channels = 24 + 40 + 112 + 320
     people = _dataset(args.data, 'train', lspet, _LSPET_PADDING)
     if is_synthetic:
-        synthetic = _dataset(args.out / 'synthetic', 'train', _COCO_METAINFO)
+        synthetic = _dataset(args.out / f'synthetic-{row.synthetic}', 'train', _COCO_METAINFO)
         datasets = [synthetic if row.coco else _converted(synthetic, _JOINTS, _NUM_JOINTS)]
     elif row.coco:
         datasets = [
@@ -218,19 +220,20 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     if not (args.out / 'metainfo.py').is_file():
         files = [str(args.data / f'annotations/{split}.json') for split in ('train', 'val')]
         _tool('make_dataset_info.py', *files, str(args.out / 'metainfo.py'))
+    cfg = make_config(row, args, is_synthetic=False)
     start: list[str] = []
+    before = {}
     if row.synthetic:
-        first = f'synthetic-{row.model}{"-imagenet" * row.imagenet}{"-coco" * row.coco}'
+        data = args.out / f'synthetic-{row.synthetic}'
+        first = f'{data.name}-{row.model}{"-imagenet" * row.imagenet}{"-coco" * row.coco}'
         weights = args.out / f'{first}-{size}-{args.synthetic_steps}-seed{args.seed}'
-        options = [f'--{name}={value}' for name, value in _SYNTHETIC.items()]
-        _tool('make_synthetic_coco.py', str(args.out / 'synthetic'), *options)
+        options = [f'--{split}={count}' for split, count in _SYNTHETIC.items()]
+        _tool('make_synthetic_coco.py', str(data), *options, '--poses', row.synthetic)
         _train(make_config(row, args, is_synthetic=True), weights, '--no-validate')
-        start = ['--load-from', str(weights / f'iter_{args.synthetic_steps}.pth')]
-    _train(make_config(row, args, is_synthetic=False), folder, *start)
-    outputs = ['--work-dir', str(folder / 'test'), '--out', str(folder / 'metrics.json')]
-    outputs += ['--cfg-options', f'test_evaluator.0.outfile_prefix={folder / "predictions"}']
-    checkpoint = str(folder / f'iter_{args.steps}.pth')
-    _tool('test.py', str(folder / 'config.py'), checkpoint, *outputs)
+        checkpoint = weights / f'iter_{args.synthetic_steps}.pth'
+        start = ['--load-from', str(checkpoint)]
+        before = _test(cfg, checkpoint, folder / 'before')
+    _train(cfg, folder, *start)
     result = dict(
         row=name,
         start=row.start,
@@ -241,7 +244,8 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
         batch_size=BATCH_SIZE,
         seed=args.seed,
         minutes=round(sum(map(float, (folder / 'minutes').read_text().split())), 1),
-        metrics=json.loads((folder / 'metrics.json').read_text()),
+        before=before,
+        metrics=_test(cfg, folder / f'iter_{args.steps}.pth', folder / 'test'),
         machine=machine(),
     )
     write_json(folder / RESULTS, result)
@@ -261,6 +265,16 @@ def _train(cfg: Config, folder: Path, *options: str) -> None:
     finally:
         with open(folder / 'minutes', 'a') as file:
             file.write(f'{(time.monotonic() - start) / 60:.2f}\n')
+
+
+def _test(cfg: Config, checkpoint: Path, folder: Path) -> dict[str, float]:
+    """Test on the photographs; return the metrics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.dump(str(folder / 'config.py'))
+    outputs = ['--work-dir', str(folder), '--out', str(folder / 'metrics.json')]
+    outputs += ['--cfg-options', f'test_evaluator.0.outfile_prefix={folder / "predictions"}']
+    _tool('test.py', str(folder / 'config.py'), str(checkpoint), *outputs)
+    return json.loads((folder / 'metrics.json').read_text())
 
 
 def _tool(name: str, *arguments: str) -> None:
@@ -302,7 +316,8 @@ def table(results: Sequence[dict]) -> Iterator[str]:
         Lines.
     """
     yield from markdown_head(
-        ('row', 'model', 'crop', 'start', 'seed', 'steps', 'minutes', 'PCK@0.2', 'AP', 'AP .5')
+        ('row', 'model', 'crop', 'start', 'seed', 'steps', 'minutes')
+        + ('PCK@0.2', 'before', 'AP', 'AP .5')
     )
     for result in results:
         metrics = result['metrics']
@@ -311,7 +326,7 @@ def table(results: Sequence[dict]) -> Iterator[str]:
         yield markdown_row(
             (
                 *map(str, values),
-                f'{metrics["PCK/PCK"]:.1f}',
+                *(_percent(values, 'PCK/PCK') for values in (metrics, result['before'])),
                 *(f'{100 * metrics[f"coco/{key}"]:.1f}' for key in ('AP', 'AP .5')),
             )
         )
@@ -321,11 +336,12 @@ def table(results: Sequence[dict]) -> Iterator[str]:
         key for result in results for key in result['metrics'] if key.startswith('PCK/')
     )
     for joint in joints:
-        values = [
-            f'{result["metrics"][joint]:.1f}' if joint in result['metrics'] else ''
-            for result in results
-        ]
+        values = [_percent(result['metrics'], joint) for result in results]
         yield markdown_row((joint.removeprefix('PCK/').replace('_', ' '), *values))
+
+
+def _percent(metrics: dict[str, float], name: str) -> str:
+    return f'{metrics[name]:.1f}' if name in metrics else ''
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

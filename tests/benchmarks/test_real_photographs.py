@@ -48,7 +48,7 @@ def test_synthetic_people_have_the_joints_of_lspet(
 ) -> None:
     out = tmp_path / 'runs'
     out.mkdir()
-    (out / 'synthetic').symlink_to(synthetic)
+    (out / 'synthetic-sports').symlink_to(synthetic)
     files = [str(data / f'annotations/{split}.json') for split in ('train', 'val')]
     done = run_tool('make_dataset_info.py', *files, str(out / 'metainfo.py'))
     assert done.returncode == 0, done.stdout
@@ -79,7 +79,7 @@ def test_synthetic_people_have_the_joints_of_lspet(
 def test_row_is_trained_tested_and_printed(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1, poses='sports'))
+    monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1))
     monkeypatch.setattr(real_photographs, 'BATCH_SIZE', 4)
     out = tmp_path / 'runs'
     options = ['--data', str(data), '--out', str(out), '--synthetic-steps', '2', '--steps', '3']
@@ -90,15 +90,19 @@ def test_row_is_trained_tested_and_printed(
     assert steps == (1, 2, 3)
     assert values[-1] == pytest.approx(result['metrics']['PCK/PCK'])
     assert cv2.imread(str(tmp_path / 'all.png')).shape[2] == 3
-    assert result['start'] == 'synthetic'
+    assert result['start'] == 'synthetic (sports)'
     assert (result['steps'], result['synthetic_steps'], result['seed']) == (3, 2, 0)
     metrics = result['metrics']
+    assert set(result['before']) == set(metrics)
+    assert result['before'] != metrics
     assert 0 <= metrics['PCK/PCK'] <= 100
     assert set(metrics) >= {f'PCK/{name}' for name in JOINTS} | {'coco/AP', 'PCK/mean'}
     log = next((out / 'moganet-b-128x96-3-seed0').glob('*/*.log')).read_text()
-    assert 'synthetic-moganet-xt-128x96-2-seed0/iter_2.pth' in log  # the initial weights
+    assert 'synthetic-sports-moganet-xt-128x96-2-seed0/iter_2.pth' in log  # the initial weights
     lines = capsys.readouterr().out.splitlines()
-    expected = f'| moganet-b | moganet-xt | 128x96 | synthetic | 0 | 3 | {result["minutes"]} | '
+    expected = (
+        f'| moganet-b | moganet-xt | 128x96 | synthetic (sports) | 0 | 3 | {result["minutes"]} | '
+    )
     assert expected in lines[2]
     assert lines[-1].startswith('| head top | nan')
     main(['moganet-b', *options])  # is complete
@@ -152,7 +156,7 @@ def test_row_of_coco_is_trained_and_printed(
 ) -> None:
     monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1))
     monkeypatch.setattr(real_photographs, 'BATCH_SIZE', 4)
-    monkeypatch.setitem(ROWS, 'coco-d', Row('moganet-xt', synthetic=True, coco=True))
+    monkeypatch.setitem(ROWS, 'coco-d', Row('moganet-xt', synthetic='sports', coco=True))
     out = tmp_path / 'runs'
     options = ['--data', str(data), '--coco', str(coco), '--out', str(out)]
     size = ['--input-size', '48', '64']
@@ -163,13 +167,16 @@ def test_row_of_coco_is_trained_and_printed(
     other = dict(result, row='x', metrics={'PCK/neck': 50.0, **dict.fromkeys(_SHARED, 0.0)})
     lines = list(table([result, other]))
     assert lines[-1] == '| neck |  | 50.0 |'
-    assert '| coco-d | moganet-xt | 64x48 | synthetic |' in capsys.readouterr().out
+    assert '| coco-d | moganet-xt | 64x48 | synthetic (sports) |' in capsys.readouterr().out
 
 
 def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
     out = ['--out', str(tmp_path / 'runs')]
     for options, message in (
-        (['x'], "row 'x': expected some of a, b, c, d, moganet-a, moganet-b, coco-c, coco-d"),
+        (
+            ['x'],
+            "row 'x': expected some of a, b, c, d, d-everyday, moganet-a, moganet-b, coco-c, coco-d",
+        ),
         (['a'], '--data None: expected a directory with annotations/train.json'),
         (['c', '--data', str(data)], '--imagenet None: row c needs this file'),
         (['coco-c', '--data', str(data)], '--coco None: row coco-c needs the directory of COCO'),
