@@ -105,6 +105,7 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
             type='pose_backbones.TimmBackbone',
             model_name='tf_efficientnet_lite0',
             out_indices=(1, 2, 3, 4),
+            frozen_stages=args.frozen_stages,
             init_cfg=weights if row.imagenet else None,
         )
         cfg.model.head.in_channels = 24 + 40 + 112 + 320
@@ -213,7 +214,8 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     """
     row = ROWS[name]
     size = 'x'.join(map(str, reversed(args.input_size)))
-    folder = args.out / f'{name}-{size}-{args.steps}-seed{args.seed}'
+    frozen = f'-frozen{args.frozen_stages}' if args.frozen_stages >= 0 else ''
+    folder = args.out / f'{name}-{size}{frozen}-{args.steps}-seed{args.seed}'
     if (folder / RESULTS).is_file():
         return folder / RESULTS
     args.out.mkdir(parents=True, exist_ok=True)
@@ -226,7 +228,7 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     if row.synthetic:
         data = args.out / f'synthetic-{row.synthetic}'
         first = f'{data.name}-{row.model}{"-imagenet" * row.imagenet}{"-coco" * row.coco}'
-        weights = args.out / f'{first}-{size}-{args.synthetic_steps}-seed{args.seed}'
+        weights = args.out / f'{first}-{size}{frozen}-{args.synthetic_steps}-seed{args.seed}'
         options = [f'--{split}={count}' for split, count in _SYNTHETIC.items()]
         _tool('make_synthetic_coco.py', str(data), *options, '--poses', row.synthetic)
         _train(make_config(row, args, is_synthetic=True), weights, '--no-validate')
@@ -239,6 +241,7 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
         start=row.start,
         model=row.model,
         size=size,
+        frozen_stages=args.frozen_stages,
         steps=args.steps,
         synthetic_steps=args.synthetic_steps if row.synthetic else 0,
         batch_size=BATCH_SIZE,
@@ -321,8 +324,12 @@ def table(results: Sequence[dict]) -> Iterator[str]:
     )
     for result in results:
         metrics = result['metrics']
-        names = ('row', 'model', 'size', 'start', 'seed', 'steps', 'minutes')
+        start = result['start']
+        if result['frozen_stages'] >= 0:
+            start += f'; stages 0 to {result["frozen_stages"]} frozen'
+        names = ('row', 'model', 'size', 'seed', 'steps', 'minutes')
         values = [result[name] for name in names]
+        values.insert(3, start)
         yield markdown_row(
             (
                 *map(str, values),
@@ -393,6 +400,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar=('W', 'H'),
         help='width and height of the crops in pixels, multiples of 4 (default: 96 128)',
     )
+    parser.add_argument(
+        '--frozen-stages',
+        type=int,
+        default=-1,
+        metavar='N',
+        help='for rows with ImageNet weights: freeze stages 0 to N of the backbone, which makes '
+        'steps faster (default: -1, none)',
+    )
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='default: 0')
     parser.add_argument('--plot', metavar='FILE', help='PNG file for the PCK during the training')
     parser.add_argument('--json', metavar='FILE', help='file for the results of all rows')
@@ -413,6 +428,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             raise ConfigError(
                 f'--coco {args.coco}: row {name} needs the directory of COCO, with '
                 'annotations/person_keypoints_val2017.json'
+            )
+        if args.frozen_stages >= 0 and not ROWS[name].imagenet:
+            raise ConfigError(
+                f'--frozen-stages {args.frozen_stages}: row {name} starts with random weights'
             )
         if ROWS[name].imagenet and (args.imagenet is None or not args.imagenet.is_file()):
             raise ConfigError(f'--imagenet {args.imagenet}: row {name} needs this file')

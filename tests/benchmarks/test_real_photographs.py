@@ -165,7 +165,9 @@ def test_row_of_coco_is_trained_and_printed(
     assert 'PCK/nose' in result['metrics']
     assert 'PCK/neck' not in result['metrics']
     other = dict(result, row='x', metrics={'PCK/neck': 50.0, **dict.fromkeys(_SHARED, 0.0)})
+    other['frozen_stages'] = 1
     lines = list(table([result, other]))
+    assert '| synthetic (sports); stages 0 to 1 frozen | 0 | 2 |' in lines[3]
     assert lines[-1] == '| neck |  | 50.0 |'
     assert '| coco-d | moganet-xt | 64x48 | synthetic (sports) |' in capsys.readouterr().out
 
@@ -175,12 +177,17 @@ def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
     for options, message in (
         (
             ['x'],
-            "row 'x': expected some of a, b, c, d, d-everyday, moganet-a, moganet-b, coco-c, coco-d",
+            "row 'x': expected some of a, b, c, d, d-everyday, moganet-a, moganet-b, coco-c, "
+            'coco-d',
         ),
         (['a'], '--data None: expected a directory with annotations/train.json'),
         (['c', '--data', str(data)], '--imagenet None: row c needs this file'),
         (['coco-c', '--data', str(data)], '--coco None: row coco-c needs the directory of COCO'),
         ([], 'no row is complete'),
+        (
+            ['a', '--data', str(data), '--frozen-stages', '1'],
+            '--frozen-stages 1: row a starts with random weights',
+        ),
         (['--input-size', '96', '130'], '--input-size .*130.: expected multiples of 4'),
     ):
         with pytest.raises(ConfigError, match=message):
