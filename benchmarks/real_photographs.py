@@ -38,6 +38,8 @@ _COCO_JOINTS = [(joint, keypoint) for keypoint, joint in _JOINTS[:12]]
 _COCO_METAINFO = dict(from_file=str(_ROOT / 'configs/_base_/datasets/coco.py'))
 #: times that a person of COCO is used while one of LSPET is used once
 _COCO_RATIO = 5.0
+#: stages of EfficientNet
+_NUM_STAGES = 5
 #: images of a synthetic dataset
 _SYNTHETIC = dict(train=3000, val=20)
 RESULTS = 'result.json'
@@ -215,7 +217,9 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     row = ROWS[name]
     size = 'x'.join(map(str, reversed(args.input_size)))
     frozen = f'-frozen{args.frozen_stages}' if args.frozen_stages >= 0 else ''
-    folder = args.out / f'{name}-{size}{frozen}-{args.steps}-seed{args.seed}'
+    synthetic_steps = args.synthetic_steps if row.synthetic else 0
+    steps = f'{synthetic_steps}+{args.steps}' if row.synthetic else args.steps
+    folder = args.out / f'{name}-{size}{frozen}-{steps}-seed{args.seed}'
     if (folder / RESULTS).is_file():
         return folder / RESULTS
     args.out.mkdir(parents=True, exist_ok=True)
@@ -243,7 +247,8 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
         size=size,
         frozen_stages=args.frozen_stages,
         steps=args.steps,
-        synthetic_steps=args.synthetic_steps if row.synthetic else 0,
+        synthetic_steps=synthetic_steps,
+        padding=dict(lspet=_LSPET_PADDING, others=_PADDING),
         batch_size=BATCH_SIZE,
         seed=args.seed,
         minutes=round(sum(map(float, (folder / 'minutes').read_text().split())), 1),
@@ -271,13 +276,15 @@ def _train(cfg: Config, folder: Path, *options: str) -> None:
 
 
 def _test(cfg: Config, checkpoint: Path, folder: Path) -> dict[str, float]:
-    """Test on the photographs; return the metrics."""
-    folder.mkdir(parents=True, exist_ok=True)
-    cfg.dump(str(folder / 'config.py'))
-    outputs = ['--work-dir', str(folder), '--out', str(folder / 'metrics.json')]
-    outputs += ['--cfg-options', f'test_evaluator.0.outfile_prefix={folder / "predictions"}']
-    _tool('test.py', str(folder / 'config.py'), str(checkpoint), *outputs)
-    return json.loads((folder / 'metrics.json').read_text())
+    """Test on the photographs, unless it is done; return the metrics."""
+    metrics = folder / 'metrics.json'
+    if not metrics.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg.dump(str(folder / 'config.py'))
+        outputs = ['--work-dir', str(folder), '--out', str(metrics)]
+        outputs += ['--cfg-options', f'test_evaluator.0.outfile_prefix={folder / "predictions"}']
+        _tool('test.py', str(folder / 'config.py'), str(checkpoint), *outputs)
+    return json.loads(metrics.read_text())
 
 
 def _tool(name: str, *arguments: str) -> None:
@@ -299,9 +306,8 @@ def plot(results: Sequence[dict], path: str) -> None:
 
     figure = Figure((7, 4), layout='constrained')
     axes = figure.add_subplot()
-    for result in results:
-        names = ('row', 'model', 'size', 'start')
-        label = '{}: {}, {}, {}'.format(*(result[name] for name in names))
+    for result, name in zip(results, _names(results), strict=True):
+        label = f'{name}: {result["model"]}, {_start(result)}'
         axes.plot(*zip(*result['curve'], strict=True), marker='.', label=label)
     axes.set(xlabel='training step', ylabel='PCK@0.2 on validation images', ylim=(0, 100))
     axes.grid(alpha=0.3)
@@ -324,27 +330,38 @@ def table(results: Sequence[dict]) -> Iterator[str]:
     )
     for result in results:
         metrics = result['metrics']
-        start = result['start']
-        if result['frozen_stages'] >= 0:
-            start += f'; stages 0 to {result["frozen_stages"]} frozen'
-        names = ('row', 'model', 'size', 'seed', 'steps', 'minutes')
-        values = [result[name] for name in names]
-        values.insert(3, start)
+        values = [result[name] for name in ('row', 'model', 'size')]
+        values += [_start(result), *(result[name] for name in ('seed', 'steps', 'minutes'))]
         yield markdown_row(
             (
                 *map(str, values),
-                *(_percent(values, 'PCK/PCK') for values in (metrics, result['before'])),
+                _percent(metrics, 'PCK/PCK'),
+                _percent(result['before'], 'PCK/PCK'),
                 *(f'{100 * metrics[f"coco/{key}"]:.1f}' for key in ('AP', 'AP .5')),
             )
         )
     yield ''
-    yield from markdown_head(('joint', *(result['row'] for result in results)))
+    yield from markdown_head(('joint', *_names(results)))
     joints = dict.fromkeys(
         key for result in results for key in result['metrics'] if key.startswith('PCK/')
     )
     for joint in joints:
-        values = [_percent(result['metrics'], joint) for result in results]
-        yield markdown_row((joint.removeprefix('PCK/').replace('_', ' '), *values))
+        shares = [_percent(result['metrics'], joint) for result in results]
+        yield markdown_row((joint.removeprefix('PCK/').replace('_', ' '), *shares))
+
+
+def _names(results: Sequence[dict]) -> list[str]:
+    """Return a short name of each result: the row, with size and steps if the row is repeated."""
+    rows = [result['row'] for result in results]
+    return [
+        row if rows.count(row) == 1 else f'{row} {result["size"]} {result["steps"]}'
+        for row, result in zip(rows, results, strict=True)
+    ]
+
+
+def _start(result: dict) -> str:
+    frozen = result['frozen_stages']
+    return result['start'] + (f'; stages 0 to {frozen} frozen' if frozen >= 0 else '')
 
 
 def _percent(metrics: dict[str, float], name: str) -> str:
@@ -414,7 +431,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     check_counts(args, 'steps', 'synthetic_steps')
     if any(value < 32 or value % 4 for value in args.input_size):
-        raise ConfigError(f'--input-size {args.input_size}: expected multiples of 4 from 32')
+        raise ConfigError(
+            f'--input-size {args.input_size}: expected a width and a height of at least 32, '
+            'multiples of 4'
+        )
+    if not -1 <= args.frozen_stages < _NUM_STAGES:
+        raise ConfigError(f'--frozen-stages {args.frozen_stages}: expected -1 to {_NUM_STAGES - 1}')
     for name in args.rows:
         if name not in ROWS:
             raise ConfigError(f'row {name!r}: expected some of {", ".join(ROWS)}')
@@ -431,7 +453,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             )
         if args.frozen_stages >= 0 and not ROWS[name].imagenet:
             raise ConfigError(
-                f'--frozen-stages {args.frozen_stages}: row {name} starts with random weights'
+                f'--frozen-stages {args.frozen_stages}: row {name} has no ImageNet weights'
             )
         if ROWS[name].imagenet and (args.imagenet is None or not args.imagenet.is_file()):
             raise ConfigError(f'--imagenet {args.imagenet}: row {name} needs this file')

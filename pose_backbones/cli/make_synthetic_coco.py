@@ -80,8 +80,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         '--poses',
         choices=tuple(POSES),
         default='everyday',
-        help='everyday: most people stand or walk and face the camera; sports: they run, kick, '
-        'jump and so on, face any direction, and a third of them is not upright '
+        help='everyday: most people stand or walk and face the camera; sports: most people run, '
+        'kick, lunge and so on, they face any direction, and about a third of them are not upright '
         '(default: everyday)',
     )
     parser.add_argument(

@@ -6,7 +6,8 @@ from torch import nn
 
 #: layers that pass their weight to PyTorch's convolution and do nothing else with it
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTranspose2d)
-#: the same of timm (`tf_efficientnet_*`), by name, since only some models import timm
+#: timm's convolution with the padding of TensorFlow, in `tf_efficientnet_*`; by name, since only
+#: models that need timm import it
 _TIMM_CONVOLUTIONS = ('timm.layers.conv2d_same.Conv2dSame',)
 
 

@@ -101,8 +101,9 @@ def make_synthetic_coco(
         people: Minimum and maximum number of people in the foreground of an image, 0 to 12. In a
             third of the images, most people overlap others; in another third, some do. None: up to
             five people, most of them apart.
-        poses: `'everyday'`: most people stand or walk and face the camera. `'sports'`: they run,
-            kick, jump and so on, face any direction, and a third of them is not upright.
+        poses: `'everyday'`: most people stand or walk and face the camera. `'sports'`: most people
+            run, kick, lunge and so on; they face any direction, and about a third of them are not
+            upright.
 
     Returns:
         A summary. If the directory already contains the complete dataset with the same parameters,
@@ -110,8 +111,8 @@ def make_synthetic_coco(
 
     Raises:
         TypeError: If a count or the seed is not an int.
-        SyntheticDataError: If an argument is out of range, the directory contains other files, or
-            the dataset cannot be written.
+        SyntheticDataError: If an argument is out of range or unknown, the directory contains other
+            files, or the dataset cannot be written.
     """
     return make_data_set(
         _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people, poses

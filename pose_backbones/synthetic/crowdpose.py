@@ -197,8 +197,7 @@ def make_synthetic_crowdpose(
         overwrite: Whether to replace an earlier output.
         progress: Function that is called after each image.
         people: Minimum and maximum number of people per image.
-        poses: `'everyday'`: most people stand or walk and face the camera. `'sports'`: they run,
-            kick, jump and so on, face any direction, and a third of them is not upright.
+        poses: `'everyday'` or `'sports'`, see `make_synthetic_coco`.
 
     Returns:
         A summary, see `make_synthetic_coco`.

@@ -140,6 +140,7 @@ def _read_manifest(out: Path, layout: Layout) -> dict | None:
         if earlier['generator'] == layout.generator and all(
             isinstance(counts[s], int) for s in SPLITS
         ):
+            # Manifests of earlier versions lack it.
             earlier.setdefault('poses', 'everyday')
             return earlier
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -269,7 +270,7 @@ def _check(
     people: tuple[int, int] | None,
     poses: str,
 ) -> None:
-    if poses not in POSES:
+    if poses not in tuple(POSES):
         raise SyntheticDataError(f'expected poses {" or ".join(POSES)}, got {poses!r}')
     for name, value in (('num_train', num_train), ('num_val', num_val), ('seed', seed)):
         if isinstance(value, bool) or not isinstance(value, int):

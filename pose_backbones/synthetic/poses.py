@@ -9,7 +9,7 @@ import numpy as np
 
 from .body import SIDES, limit
 
-#: relative frequency of each action
+#: all actions, with their relative frequencies in everyday poses
 ACTIONS = {
     'stand': 0.44,
     'walk': 0.28,
@@ -24,7 +24,7 @@ ACTIONS = {
     'lie': 0.01,
     'handstand': 0.01,
 }
-#: the same in sports
+#: relative frequencies of actions in sports; nobody sits
 SPORTS_ACTIONS = {
     'stand': 0.12,
     'walk': 0.08,
@@ -269,6 +269,11 @@ def _vary(rng: np.random.Generator, pose: dict) -> None:
         pose['lift'] += rng.uniform(0, 0.4)
 
 
+def _check_kind(poses: str) -> None:
+    if poses not in POSES:
+        raise ValueError(f'unknown poses {poses!r}; expected one of {sorted(POSES)}')
+
+
 def sample_action(rng: np.random.Generator, poses: str = 'everyday') -> str:
     """Sample an action.
 
@@ -278,7 +283,11 @@ def sample_action(rng: np.random.Generator, poses: str = 'everyday') -> str:
 
     Returns:
         A key of `ACTIONS`.
+
+    Raises:
+        ValueError: If the kind of poses is unknown.
     """
+    _check_kind(poses)
     shares = np.array(list(POSES[poses].values()))
     return str(rng.choice(tuple(POSES[poses]), p=shares / shares.sum()))
 
@@ -290,7 +299,7 @@ def sample_pose(rng: np.random.Generator, action: str, poses: str = 'everyday') 
         rng: Random number generator.
         action: A key of `ACTIONS`.
         poses: `'everyday'`: most people are upright and face the camera. `'sports'`: all joint
-            angles vary more, people face any direction, and a third of them is not upright.
+            angles vary more, people face any direction, and about a third of them are not upright.
 
     Returns:
         Angles in degrees by name: `yaw`, `pitch` and `roll` of the
@@ -298,10 +307,11 @@ def sample_pose(rng: np.random.Generator, action: str, poses: str = 'everyday') 
         `lift`, the height above the ground in statures.
 
     Raises:
-        ValueError: If the action is unknown.
+        ValueError: If the action or the kind of poses is unknown.
     """
     if action not in ACTIONS:
         raise ValueError(f'unknown action {action!r}; expected one of {sorted(ACTIONS)}')
+    _check_kind(poses)
     pose = _relaxed(rng)
     if action in _UPRIGHT:
         sides = ('left', 'right') if rng.random() < 0.5 else ('right', 'left')

@@ -35,7 +35,8 @@ class ScenePerson:
         area: Number of visible pixels.
         iscrowd: Whether this is a group of people.
         action: Action of the person, a key of `ACTIONS`; '' for a group.
-        yaw: Direction that the person faces in degrees, 0 towards the camera.
+        yaw: Rotation about the vertical axis in degrees. An upright person with yaw 0 faces the
+            camera.
         stature: Height of the person in pixels when standing upright.
         midline: MPII's keypoints on the midline of the body; None if no keypoint is labelled.
     """
@@ -114,14 +115,14 @@ def _draw_person(
     """
     body = sample_body(rng)
     look = sample_look(rng, body)
-    action = sample_action(rng, poses) if poses else 'stand'
+    action = 'stand' if poses is None else sample_action(rng, poses)
     pose = sample_pose(rng, action, poses or 'everyday')
     relative_stature = (
         rng.uniform(0.6, 0.8)
         if body.child
         else (0.93 + 0.08 * body.masculine + rng.normal(0, 0.02))
     )
-    stature = max(height * relative_stature, _MIN_HEIGHT if poses else 8.0)
+    stature = max(height * relative_stature, _MIN_HEIGHT if poses is not None else 8.0)
     h, w = stage.owner.shape
     posed_body = forward_kinematics(body, pose)
     projection = project(posed_body, (x, foot), stature, camera.tilt, float(rng.uniform(4.0, 9.0)))
@@ -319,7 +320,7 @@ def render_scene(
         The image and the visible people.
 
     Raises:
-        ValueError: If the size is out of range.
+        ValueError: If the size is out of range, or the kind of poses is unknown.
     """
     if len(size) != 2 or not all(64 <= v <= 4096 for v in size):
         raise ValueError(f'expected a width and a height from 64 to 4096 pixels, got {size}')

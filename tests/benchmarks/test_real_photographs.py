@@ -97,7 +97,7 @@ def test_row_is_trained_tested_and_printed(
     assert result['before'] != metrics
     assert 0 <= metrics['PCK/PCK'] <= 100
     assert set(metrics) >= {f'PCK/{name}' for name in JOINTS} | {'coco/AP', 'PCK/mean'}
-    log = next((out / 'moganet-b-128x96-3-seed0').glob('*/*.log')).read_text()
+    log = next((out / 'moganet-b-128x96-2+3-seed0').glob('*/*.log')).read_text()
     assert 'synthetic-sports-moganet-xt-128x96-2-seed0/iter_2.pth' in log  # the initial weights
     lines = capsys.readouterr().out.splitlines()
     expected = (
@@ -128,7 +128,7 @@ def test_lspet_has_twelve_keypoints_of_coco(tmp_path: Path, data: Path, coco: Pa
     assert run_tool('make_dataset_info.py', *files, str(out / 'metainfo.py')).returncode == 0
     (tmp_path / 'imagenet.pth').write_bytes(b'')
     options = ['--coco', str(coco), '--out', str(out), '--imagenet', str(tmp_path / 'imagenet.pth')]
-    args = parse_args(['coco-c', '--data', str(data), *options])
+    args = parse_args(['coco-c', '--data', str(data), *options, '--frozen-stages', '2'])
     cfg = make_config(ROWS['coco-c'], args, is_synthetic=False)
     assert cfg.model.head.out_channels == 17
     dataset = cfg.train_dataloader.dataset
@@ -147,6 +147,10 @@ def test_lspet_has_twelve_keypoints_of_coco(tmp_path: Path, data: Path, coco: Pa
         if expected:
             np.testing.assert_allclose(converted['keypoints'][0, index], points[name])
     assert sum(name in points for name in names) == 12
+    assert cfg.model.backbone.frozen_stages == 2
+    steps = [part.pipeline[0] for part in cfg.train_dataloader.dataset.datasets]
+    assert [step.padding for step in steps] == [0.85, 1.05]
+    assert cfg.test_dataloader.dataset.pipeline[0].padding == 1.05
     assert cfg.test_dataloader.dataset.ann_file == 'annotations/person_keypoints_val2017.json'
     assert cfg.test_evaluator[0].ann_file.startswith(str(coco))
 
@@ -161,7 +165,7 @@ def test_row_of_coco_is_trained_and_printed(
     options = ['--data', str(data), '--coco', str(coco), '--out', str(out)]
     size = ['--input-size', '48', '64']
     main(['coco-d', *options, '--synthetic-steps', '2', '--steps', '2', *size])
-    result = json.loads((out / 'coco-d-64x48-2-seed0/result.json').read_text())
+    result = json.loads((out / 'coco-d-64x48-2+2-seed0/result.json').read_text())
     assert 'PCK/nose' in result['metrics']
     assert 'PCK/neck' not in result['metrics']
     other = dict(result, row='x', metrics={'PCK/neck': 50.0, **dict.fromkeys(_SHARED, 0.0)})
@@ -169,6 +173,8 @@ def test_row_of_coco_is_trained_and_printed(
     lines = list(table([result, other]))
     assert '| synthetic (sports); stages 0 to 1 frozen | 0 | 2 |' in lines[3]
     assert lines[-1] == '| neck |  | 50.0 |'
+    other = dict(result, size='128x96')
+    assert list(table([result, other]))[5] == '| joint | coco-d 64x48 2 | coco-d 128x96 2 |'
     assert '| coco-d | moganet-xt | 64x48 | synthetic (sports) |' in capsys.readouterr().out
 
 
@@ -186,9 +192,12 @@ def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
         ([], 'no row is complete'),
         (
             ['a', '--data', str(data), '--frozen-stages', '1'],
-            '--frozen-stages 1: row a starts with random weights',
+            '--frozen-stages 1: row a has no ImageNet weights',
         ),
-        (['--input-size', '96', '130'], '--input-size .*130.: expected multiples of 4'),
+        (['--frozen-stages', '5'], '--frozen-stages 5: expected -1 to 4'),
+        (['--frozen-stages', '-2'], '--frozen-stages -2: expected -1 to 4'),
+        (['--input-size', '96', '130'], '--input-size .*130.: expected a width and a height'),
+        (['--input-size', '28', '32'], '--input-size .*28, 32.: .* at least 32'),
     ):
         with pytest.raises(ConfigError, match=message):
             main([*options, *out])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from mmcv.cnn import build_conv_layer
 from mmengine.hooks import Hook
-from timm.layers import Conv2dSame
 from torch import nn
 
 from pose_backbones.engine.memory_format import use_channels_last
+from pose_backbones.models.backbones import TimmBackbone
 from tests.helpers.toy_runs import train_toy
 
 
@@ -50,15 +50,17 @@ def test_layers_that_compute_with_their_weight(kind):
     torch.testing.assert_close(layer(torch.ones(1, 3, 5, 5)), expected)
 
 
-def test_convolutions_of_timm():
-    """The stem of `tf_efficientnet_*`, whose output determines the format of later layers."""
-    layer = Conv2dSame(3, 4, 3, stride=2)
-    images = torch.randn(1, 3, 8, 6)
-    expected = layer(images)
-    use_channels_last(layer)
-    values = layer(images)
-    assert values.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(values, expected)
+def test_layers_after_the_stem_of_timm():
+    """Layers take the format of their input; the first one that has it is the stem."""
+    backbone = TimmBackbone('tf_efficientnet_lite0', out_indices=(1, 3)).eval()
+    images = torch.randn(1, 3, 64, 48)
+    expected = backbone(images)
+    assert all(value.is_contiguous() for value in expected)
+    use_channels_last(backbone)
+    values = backbone(images)
+    for value, reference in zip(values, expected, strict=True):
+        assert value.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(value, reference, rtol=1e-4, atol=1e-4)
 
 
 class Averaged(Hook):

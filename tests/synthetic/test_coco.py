@@ -30,6 +30,8 @@ from pose_backbones.synthetic import (
     forward_kinematics,
     limit,
     make_synthetic_coco,
+    make_synthetic_crowdpose,
+    make_synthetic_mpii,
     project,
     render_scene,
     sample_action,
@@ -65,6 +67,11 @@ def cocos(data):
 @pytest.fixture(scope='module')
 def scenes():
     return [render_scene(np.random.default_rng([17, i])) for i in range(80)]
+
+
+@pytest.fixture(scope='module')
+def sports():
+    return [render_scene(np.random.default_rng([18, i]), poses='sports') for i in range(40)]
 
 
 @pytest.fixture
@@ -252,9 +259,9 @@ def test_scene_is_deterministic_and_checks_size():
         render_scene(np.random.default_rng(0), (10, 100))
 
 
-def test_people_labels_are_consistent(scenes):
+def test_people_labels_are_consistent(scenes, sports):
     on_body = []
-    for scene in scenes:
+    for scene in scenes + sports:
         total = np.zeros(scene.image.shape[:2], int)
         for person in scene.people:
             total += person.mask
@@ -268,6 +275,20 @@ def test_people_labels_are_consistent(scenes):
         assert total.max() <= 1
     assert len(on_body) > 1000
     assert np.mean(on_body) > 0.98
+
+
+def test_poses_of_sports_are_drawn(scenes, sports):
+    upside_down, from_behind = [], []
+    for people in (scenes, sports):
+        joints = [p.joints for s in people for p in s.people if p.joints[5:, 2].all()]
+        points = np.array(joints)[..., :2]
+        hips, shoulders = points[:, 11:13].mean(1), points[:, 5:7].mean(1)
+        upside_down.append((shoulders[:, 1] > hips[:, 1]).mean())
+        from_behind.append((points[:, 5, 0] < points[:, 6, 0]).mean())
+    assert upside_down[0] < 0.05
+    assert 0.1 < upside_down[1] < 0.35
+    assert from_behind[0] < 0.2
+    assert 0.3 < from_behind[1] < 0.7
 
 
 def test_left_and_right_are_consistent(scenes):
@@ -484,6 +505,33 @@ def test_invalid_arguments_raise(tmp_path, changes, error, match):
     with pytest.raises(error, match=match):
         make_synthetic_coco(tmp_path / 'x', **arguments)
     assert not (tmp_path / 'x').exists()
+
+
+def test_unknown_poses():
+    rng = np.random.default_rng(0)
+    for function in (
+        lambda: sample_action(rng, 'ballet'),
+        lambda: sample_pose(rng, 'run', 'ballet'),
+        lambda: render_scene(rng, poses='ballet'),
+    ):
+        with pytest.raises(ValueError, match="unknown poses 'ballet'; expected one of"):
+            function()
+
+
+@pytest.mark.parametrize(
+    'make', [make_synthetic_coco, make_synthetic_mpii, make_synthetic_crowdpose]
+)
+def test_poses_of_sports_in_all_formats(make, tmp_path):
+    for name, poses in (('a', 'sports'), ('b', 'sports'), ('c', 'everyday')):
+        make(tmp_path / name, 2, 1, poses=poses, people=(2, 2))
+    images = [
+        {name: data for name, data in _files(tmp_path / folder).items() if name.endswith('.jpg')}
+        for folder in 'abc'
+    ]
+    assert len(images[0]) == 3
+    assert images[0] == images[1]
+    assert images[0].keys() == images[2].keys()
+    assert not images[0].items() & images[2].items()
 
 
 # Tool
