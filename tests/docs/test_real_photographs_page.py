@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.real_photographs import ROWS, table
+from benchmarks.real_photographs import BATCH_SIZE, ROWS, table
 from tests.helpers.tools import ROOT
 
 PAGE = (ROOT / 'docs/real_photographs.md').read_text(encoding='utf-8')
@@ -15,13 +15,33 @@ def test_page_has_the_tables_of_the_results():
 
 
 def test_page_names_the_settings_of_the_results():
-    assert {(result['steps'], result['batch_size'], result['seed']) for result in RESULTS} == {
-        (2000, 16, 0)
-    }
-    assert 'in 2,000 training steps' in PAGE
-    assert 'batches of 16' in PAGE
+    settings = [(result['size'], result['steps'], result['frozen_stages']) for result in RESULTS]
+    assert set(settings) == {('128x96', 2000, -1), ('192x144', 7000, -1)}
+    assert 'default number of\nsteps is 2,000' in PAGE
+    assert {(result['batch_size'], result['seed']) for result in RESULTS} == {(16, 0)}
+    assert f'batches of {BATCH_SIZE}' in PAGE
+    padding = RESULTS[0]['padding']
+    assert all(result['padding'] == padding for result in RESULTS)
+    assert f'{padding["lspet"]} times as large as the boxes' in PAGE
+    assert f'have no margin, are {padding["others"]} times as large' in PAGE
     (steps,) = {result['synthetic_steps'] for result in RESULTS} - {0}
-    assert steps == 2000
+    assert f'start with {steps:,} steps on' in PAGE
+
+
+def test_values_in_the_text():
+    """In the order of the page: results of b, c, d, and of c with larger crops."""
+    text = PAGE.partition('What the rows show:')[2].partition('The [report]')[0]
+    runs = {(result['row'], result['size']): result for result in RESULTS}
+    b, c, d = (runs[name, '128x96'] for name in 'bcd')
+    best = runs['c', '192x144']
+    for value in (
+        b['before']['PCK/PCK'],
+        *(run['metrics']['PCK/PCK'] for run in (b, c, d, best)),
+        *(dict(run['curve'])[200] for run in (c, d)),
+        dict(best['curve'])[700],
+    ):
+        assert f'{value:.1f}' in text
+    assert f'instead of {100 * best["metrics"]["coco/AP"]:.1f}; with' in PAGE
 
 
 def test_page_has_all_rows():
