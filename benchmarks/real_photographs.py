@@ -111,6 +111,9 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
             init_cfg=weights if row.imagenet else None,
         )
         cfg.model.head.in_channels = 24 + 40 + 112 + 320
+        if row.imagenet and is_synthetic:
+            # Features of photographs are better for photographs than those of synthetic people.
+            cfg.model.backbone.update(frozen_stages=_NUM_STAGES - 1, norm_eval=True)
     people = _dataset(args.data, 'train', lspet, _LSPET_PADDING)
     if is_synthetic:
         synthetic = _dataset(args.out / f'synthetic-{row.synthetic}', 'train', _COCO_METAINFO)

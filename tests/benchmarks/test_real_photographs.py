@@ -151,6 +151,9 @@ def test_lspet_has_twelve_keypoints_of_coco(tmp_path: Path, data: Path, coco: Pa
     steps = [part.pipeline[0] for part in cfg.train_dataloader.dataset.datasets]
     assert [step.padding for step in steps] == [0.85, 1.05]
     assert cfg.test_dataloader.dataset.pipeline[0].padding == 1.05
+    # On synthetic people, only the head is trained if the backbone has ImageNet weights.
+    first = make_config(ROWS['coco-d'], args, is_synthetic=True).model.backbone
+    assert (first.frozen_stages, first.norm_eval) == (4, True)
     assert cfg.test_dataloader.dataset.ann_file == 'annotations/person_keypoints_val2017.json'
     assert cfg.test_evaluator[0].ann_file.startswith(str(coco))
 
