@@ -235,7 +235,7 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     if row.synthetic:
         data = args.out / f'synthetic-{row.synthetic}'
         first = f'{data.name}-{row.model}{"-imagenet" * row.imagenet}{"-coco" * row.coco}'
-        weights = args.out / f'{first}-{size}{frozen}-{args.synthetic_steps}-seed{args.seed}'
+        weights = args.out / f'{first}-{size}-{args.synthetic_steps}-seed{args.seed}'
         options = [f'--{split}={count}' for split, count in _SYNTHETIC.items()]
         _tool('make_synthetic_coco.py', str(data), *options, '--poses', row.synthetic)
         _train(make_config(row, args, is_synthetic=True), weights, '--no-validate')

@@ -24,7 +24,7 @@ ACTIONS = {
     'lie': 0.01,
     'handstand': 0.01,
 }
-#: relative frequencies of actions in sports; nobody sits
+#: the relative frequencies in sports, where `sit` does not occur
 SPORTS_ACTIONS = {
     'stand': 0.12,
     'walk': 0.08,
