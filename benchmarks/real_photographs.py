@@ -110,7 +110,7 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
             frozen_stages=args.frozen_stages,
             init_cfg=weights if row.imagenet else None,
         )
-        cfg.model.head.in_channels = 24 + 40 + 112 + 320
+        cfg.model.head.in_channels = (24, 40, 112, 320)
         if row.imagenet and is_synthetic:
             # Features of photographs are better for photographs than those of synthetic people.
             cfg.model.backbone.update(frozen_stages=_NUM_STAGES - 1, norm_eval=True)

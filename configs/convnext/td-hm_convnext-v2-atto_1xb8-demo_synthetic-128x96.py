@@ -5,5 +5,5 @@ model = dict(
     backbone=dict(
         _delete_=True, type='pose_backbones.ConvNeXt', arch='v2-atto', out_indices=(0, 1, 2, 3)
     ),
-    head=dict(in_channels=600),
+    head=dict(in_channels=(40, 80, 160, 320)),
 )

@@ -6,18 +6,15 @@ _base_ = [
     '../_base_/models/td-hm_moganet.py',
 ]
 
-# For training from scratch in a few hundred steps: the feature maps of all stages are concatenated
-# at stride 4, with no deconvolutions and no drop path.
+# For training from scratch in a few hundred steps: the head uses the feature maps of all stages, at
+# stride 4, with no deconvolutions; the backbone has no drop path.
 model = dict(
     backbone=dict(
         arch='x-tiny', layer_scale_init_value=0.1, out_indices=(0, 1, 2, 3), init_cfg=None
     ),
-    neck=dict(type='FeatureMapProcessor', concat=True),
     head=dict(
-        in_channels=384,
-        deconv_out_channels=None,
-        conv_out_channels=(128,),
-        conv_kernel_sizes=(1,),
+        type='pose_backbones.MultiLevelHeatmapHead',
+        in_channels=(32, 64, 96, 192),
         decoder=_base_.codec,
     ),
     test_cfg=dict(shift_heatmap=False),

@@ -22,7 +22,6 @@ model = dict(
         base_channels=32,
         unit_channels=64,
     ),
-    neck=None,
     head=dict(
         _delete_=True,
         type='pose_backbones.MSPNHead',

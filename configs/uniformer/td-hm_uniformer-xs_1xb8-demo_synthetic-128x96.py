@@ -9,5 +9,5 @@ model = dict(
         head_dim=32,
         out_indices=(0, 1, 2, 3),
     ),
-    head=dict(in_channels=512),
+    head=dict(in_channels=(32, 64, 160, 256)),
 )

@@ -25,7 +25,7 @@ model = dict(
             embed_dims=(8, 16, 16, 32),
             depths=(1, 1, 1, 1),
             ffn_ratios=(2, 2, 2, 2))),
-    head=dict(in_channels=72, conv_out_channels=(16, )))
+    head=dict(in_channels=(8, 16, 16, 32), conv_out_channels=(16, )))
 max_iters = {iters}
 train_cfg = dict(max_iters=max_iters, val_interval=1000)
 param_scheduler = [

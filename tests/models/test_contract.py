@@ -331,6 +331,7 @@ def test_empty_batch_gives_empty_maps(case):
 HEADS = {
     'HRCoMerHead': dict(joint_channels=2, refine_channels=2),
     'MSPNHead': dict(unit_channels=16),
+    'MultiLevelHeatmapHead': dict(in_channels=(8, 16), out_channels=17),
 }
 
 

@@ -77,6 +77,15 @@ def test_neck_gets_channels_of_all_maps():
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 32, 32)
 
 
+def test_head_on_all_maps_gets_their_channels():
+    head = dict(type='pose_backbones.MultiLevelHeatmapHead', out_channels=5)
+    model = estimator(dict(out_indices=(1, 3)), head=head)
+    assert model.head.map_channels == (16, 32)
+    assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 5, 8, 8)
+    with pytest.raises(ValueError, match=r'in_channels is \(16, 48\): .*have \[16, 32\]'):
+        estimator(dict(out_indices=(1, 3)), head=dict(head, in_channels=(16, 48)))
+
+
 def test_otherwise_equals_mmpose_estimator():
     own_estimator = estimator(head=HEAD, test_cfg=dict(flip_test=False))
     mmpose_estimator = MODELS.build(

@@ -2,5 +2,6 @@
 
 from .hrcomer_head import HRCoMerHead
 from .mspn_head import MSPNHead
+from .multi_level_heatmap_head import MultiLevelHeatmapHead
 
-__all__ = ['HRCoMerHead', 'MSPNHead']
+__all__ = ['HRCoMerHead', 'MSPNHead', 'MultiLevelHeatmapHead']

@@ -17,8 +17,8 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
 
     With a backbone of this package, `in_channels` can be omitted or None. It is then the number of
     channels of the last map in the backbone's `out_indices` for a head, and the list of the
-    channels of all maps for a neck. A given value is checked. With a neck, the config must set
-    `in_channels` of the head.
+    channels of all maps for a neck, or for a head whose attribute `takes_all_maps` is true. A given
+    value is checked. With a neck, the config must set `in_channels` of the head.
 
     Args:
         backbone: Config of a backbone.
@@ -51,7 +51,8 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
             neck = _with_in_channels(neck, 'neck', net, every_map=True)
             _check_not_missing(head, 'with a neck, it cannot be read from the backbone')
         elif head is not None:
-            head = _with_in_channels(head, 'head', net, every_map=False)
+            every_map = getattr(find_class(head, MMPOSE_MODELS), 'takes_all_maps', False)
+            head = _with_in_channels(head, 'head', net, every_map)
         super().__init__(
             backbone=dict(type=lambda: net),  # built already
             neck=neck,

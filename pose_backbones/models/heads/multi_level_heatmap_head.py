@@ -1,0 +1,95 @@
+"""MMPose's heatmap head on the feature maps of several stages."""
+
+from collections.abc import Sequence
+
+from mmpose.models.heads import HeatmapHead
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...registry import MODELS
+from ..layers import MetaDeviceInit, can_fold, fuse, fuse_children, fuse_conv_norm
+
+
+@MODELS.register_module()
+class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
+    """`HeatmapHead` on the concatenated feature maps of several stages.
+
+    The maps are resized to the size of the first one, concatenated, and passed to 1x1 convolutions.
+    Since a 1x1 convolution and bilinear resizing can be exchanged, each map is convolved before it
+    is resized, which takes less time and memory. The outputs are those of the neck
+    `FeatureMapProcessor(concat=True)` with a `HeatmapHead` without deconvolutions, and the state
+    dict has the same names.
+
+    Args:
+        in_channels: Number of channels of each feature map.
+        out_channels: Number of keypoints, K.
+        conv_out_channels: Output channels of the convolutions before the last one, at least one.
+        final_layer: See `HeatmapHead`.
+        loss: See `HeatmapHead`; None means its default.
+        decoder: Config of the codec.
+        init_cfg: Initialization config of MMEngine; None means that of `HeatmapHead`.
+    """
+
+    #: With `TopdownPoseEstimator`, `in_channels` is the list of the channels of all maps.
+    takes_all_maps = True
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        conv_out_channels: Sequence[int] = (128,),
+        final_layer: dict | None = None,
+        loss: dict | None = None,
+        decoder: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        if isinstance(in_channels, int) or not in_channels:
+            raise ValueError(
+                f'in_channels is {in_channels!r}: expected a sequence with the channels of each '
+                'feature map'
+            )
+        if not conv_out_channels:
+            raise ValueError(
+                f'conv_out_channels is {conv_out_channels!r}: expected the channels of one or more '
+                'convolutions'
+            )
+        super().__init__(
+            sum(in_channels),
+            out_channels,
+            deconv_out_channels=None,
+            conv_out_channels=conv_out_channels,
+            conv_kernel_sizes=(1,) * len(conv_out_channels),
+            final_layer=final_layer or dict(kernel_size=1),
+            loss=loss or dict(type='KeypointMSELoss', use_target_weight=True),
+            decoder=decoder,
+            init_cfg=init_cfg,
+        )
+        self.map_channels = tuple(in_channels)
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Compute heatmaps.
+
+        Args:
+            feats: Feature maps (N, C_i, H_i, W_i); the first one has the size of the heatmaps.
+
+        Returns:
+            (N, K, H_0, W_0).
+        """
+        conv, *layers = self.conv_layers
+        weights = conv.weight.split(self.map_channels, dim=1)
+        x = F.conv2d(feats[0], weights[0], conv.bias)
+        for feature_map, weight in zip(feats[1:], weights[1:], strict=True):
+            y = F.conv2d(feature_map, weight)
+            x = x + F.interpolate(y, x.shape[2:], mode='bilinear', align_corners=False)
+        for layer in layers:
+            x = layer(x)
+        return self.final_layer(x)
+
+    def fused(self) -> 'MultiLevelHeatmapHead':
+        """Return an equivalent head for inference, see `fuse`."""
+        conv, norm, *others = self.conv_layers
+        if not can_fold(conv, norm):
+            return fuse_children(self)
+        # `forward` splits the first convolution: no activation in it.
+        layers = [fuse_conv_norm(conv, norm), *fuse(nn.Sequential(*others))]
+        return fuse_children(self, {'conv_layers': nn.Sequential(*layers)})
