@@ -167,6 +167,19 @@ def training_step() -> Iterator[str]:
         yield _row([row['model'], str(row['batch']), *times, f'{row["ratio"]:.2f}', *memory])
 
 
+def multi_level_head() -> Iterator[str]:
+    """Return the table of heads on the feature maps of all stages."""
+    content = _read('multi_level_head')
+    yield f'Measured on: {_machine(content["machine"])}.'
+    yield ''
+    yield from _head(
+        ['feature maps', 'task', 'batch', 'MMPose, ms', 'MultiLevelHeatmapHead, ms', 'ratio'], 2
+    )
+    for row in content['rows']:
+        times = map(_milliseconds, row['seconds'])
+        yield _row([row['maps'], row['task'], str(row['batch']), *times, f'{row["ratio"]:.2f}'])
+
+
 def accuracy() -> Iterator[str]:
     """Return the table of AP and crops per second."""
     content = _read('accuracy')
@@ -191,6 +204,7 @@ TABLES = {
     'inference': inference,
     'testing': testing,
     'training_step': training_step,
+    'multi_level_head': multi_level_head,
     'busy': busy,
 }
 
