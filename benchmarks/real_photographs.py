@@ -33,6 +33,8 @@ _PADDING, _LSPET_PADDING = 1.05, 0.85
 #: shoulders; the top of the head is not labelled.
 _JOINTS = (*zip((16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9), range(12), strict=True), ((5, 6), 12))
 _NUM_JOINTS = 14
+#: settings of the codec for crops of at least this width: those of MMPose for 256x192
+_LARGE_WIDTH, _LARGE_CODEC = 192, dict(sigma=2.0, blur_kernel_size=11)
 #: joint of LSPET → keypoint of COCO, for the twelve that both have
 _COCO_JOINTS = [(joint, keypoint) for keypoint, joint in _JOINTS[:12]]
 _COCO_METAINFO = dict(from_file=str(_ROOT / 'configs/_base_/datasets/coco.py'))
@@ -95,7 +97,9 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
     lspet = dict(from_file=str(args.out / 'metainfo.py'))
     metainfo = _COCO_METAINFO if row.coco else lspet
     width, height = args.input_size
-    size = dict(input_size=(width, height), heatmap_size=(width // 4, height // 4))
+    size: dict = dict(input_size=(width, height), heatmap_size=(width // 4, height // 4))
+    if width >= _LARGE_WIDTH:
+        size.update(_LARGE_CODEC)
     cfg.codec = cfg.model.head.decoder = dict(cfg.codec, **size)
     train, val = _pipelines(cfg)
     if not row.coco:
