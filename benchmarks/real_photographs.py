@@ -358,12 +358,25 @@ def table(results: Sequence[dict]) -> Iterator[str]:
 
 
 def _names(results: Sequence[dict]) -> list[str]:
-    """Return a short name of each result: the row, with size and steps if the row is repeated."""
-    rows = [result['row'] for result in results]
-    return [
-        row if rows.count(row) == 1 else f'{row} {result["size"]} {result["steps"]}'
-        for row, result in zip(rows, results, strict=True)
-    ]
+    """Return a short name of each result: the row, and settings in which results of it differ."""
+    names = []
+    for result in results:
+        others = [other for other in results if other['row'] == result['row']]
+        frozen = result['frozen_stages']
+        values = dict(
+            size=result['size'],
+            steps=str(result['steps']),
+            frozen_stages='not frozen' if frozen < 0 else f'frozen to {frozen}',
+            seed=f'seed {result["seed"]}',
+        )
+        parts = [result['row']]
+        parts += [
+            text
+            for key, text in values.items()
+            if any(other[key] != result[key] for other in others)
+        ]
+        names.append(' '.join(parts))
+    return names
 
 
 def _start(result: dict) -> str:

@@ -176,9 +176,25 @@ def test_row_of_coco_is_trained_and_printed(
     lines = list(table([result, other]))
     assert '| synthetic (sports); stages 0 to 1 frozen | 0 | 2 |' in lines[3]
     assert lines[-1] == '| neck |  | 50.0 |'
-    other = dict(result, size='128x96')
-    assert list(table([result, other]))[5] == '| joint | coco-d 64x48 2 | coco-d 128x96 2 |'
+    other, another = dict(result, size='128x96'), dict(result, seed=1, frozen_stages=1)
+    assert list(table([result, other]))[5] == '| joint | coco-d 64x48 | coco-d 128x96 |'
+    titles = '| joint | coco-d not frozen seed 0 | coco-d frozen to 1 seed 1 |'
+    assert list(table([result, another]))[5] == titles
     assert '| coco-d | moganet-xt | 64x48 | synthetic (sports) |' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('size', 'sigma', 'blur'), [('144 192', 4 / 3, 5), ('192 256', 2.0, 11), ('288 384', 2.0, 11)]
+)
+def test_codec_of_a_crop_size(size: str, sigma: float, blur: int, tmp_path: Path, data: Path):
+    size_options = ['--input-size', *size.split()]
+    args = parse_args(['a', '--data', str(data), '--out', str(tmp_path / 'runs'), *size_options])
+    cfg = make_config(ROWS['a'], args, is_synthetic=False)
+    (encode,) = [x for x in cfg.train_dataloader.dataset.pipeline if x.type == 'GenerateTarget']
+    width, height = args.input_size
+    for codec in (cfg.codec, cfg.model.head.decoder, encode.encoder):
+        assert (codec.sigma, codec.blur_kernel_size) == (sigma, blur)
+        assert tuple(codec.heatmap_size) == (width // 4, height // 4)
 
 
 def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
