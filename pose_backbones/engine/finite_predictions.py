@@ -44,5 +44,6 @@ def check_predictions(samples: Sequence) -> None:
             raise TrainingError(
                 f'the model predicts {name} that are NaN or infinite for the image '
                 f'{sample.get("img_path") or sample.get("img_id")}: check its weights, and '
-                'mixed precision if it is used (--amp)'
+                'mixed precision if it is used (--amp); if the model is being trained, start again '
+                'with a lower learning rate (optim_wrapper.optimizer.lr)'
             )
