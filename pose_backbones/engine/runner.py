@@ -94,9 +94,10 @@ class PoseRunner(Runner):
         self._log_metrics_by_iteration()
         self.exact_resume = ExactResumeHook()
         self.register_hook(self.exact_resume)
-        self.register_hook(FinitePredictionsHook())
+        action = self.cfg.get('non_finite', 'stop')
+        self.register_hook(FinitePredictionsHook(action))
         if self._train_dataloader is not None:
-            self.register_hook(NonFiniteHook(self.cfg.get('non_finite', 'stop')))
+            self.register_hook(NonFiniteHook(action))
 
     def _log_metrics_by_iteration(self) -> None:
         """Let validations of a run without epochs be logged at their iterations.

@@ -1,6 +1,6 @@
 """Train small models that use random numbers in the data, the model and the evaluation.
 
-usage: noisy_runs.py killed|resume|non_finite DIR    see `main`
+usage: noisy_runs.py killed|resume|predictions|non_finite DIR    see `main`
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank
 from mmengine.registry import DATASETS, METRICS, MODELS
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 from torch.nn.functional import dropout
 
 from pose_backbones.errors import TrainingError
@@ -65,6 +65,17 @@ NAMED = {
     'train_dataloader__sampler': dict(_delete_=True, type='DefaultSampler', shuffle=False),
     'default_hooks__checkpoint__interval': 1,
     'optim_wrapper__optimizer': dict(type='AdamW', lr=0.01, weight_decay=0.5),
+}
+#: validations after two, four, six and eight iterations; see `PosePredictor`
+NAN_PREDICTIONS = {
+    **NAMED,
+    **with_validation(2),
+    'model__type': 'PosePredictor',
+    'val_evaluator__type': 'PoseMetric',
+    'val_dataloader__dataset__type': 'NamedData',
+    'val_dataloader__collate_fn__type': 'pseudo_collate',
+    'default_hooks__checkpoint__save_best': 'toy/growing',
+    'default_hooks__checkpoint__rule': 'greater',
 }
 _runs = count()
 
@@ -173,6 +184,33 @@ class SteepModel(ToyModel):
         return dict(loss=(self.linear(inputs) * 1e30).mean())
 
 
+@MODELS.register_module(force=True)
+class PosePredictor(NamedModel):
+    """The toy model, which predicts NaN for sample 5 after four iterations."""
+
+    def forward(self, inputs, data_samples, mode: str):
+        """Return the loss, or a sample with a keypoint for each vector."""
+        result = super().forward(inputs, data_samples, mode)
+        if mode == 'loss':
+            return result
+        for sample, value in zip(data_samples, result, strict=True):
+            failed = sample.img_id == 105 and self.norm.num_batches_tracked == 4
+            keypoints = torch.full((1, 1, 2), math.nan if failed else float(value))
+            sample.pred_instances = InstanceData(keypoints=keypoints)
+        return data_samples
+
+
+@METRICS.register_module(force=True)
+class PoseMetric(ToyMetric):
+    """`ToyMetric` of the predictions of `PosePredictor`."""
+
+    def process(self, data_batch, data_samples) -> None:
+        """Store the predictions."""
+        self.results.extend(
+            float(sample['pred_instances']['keypoints'].sum()) for sample in data_samples
+        )
+
+
 def train_noisy(work: Path, resume=None, **options):
     """Train a noisy run, see `train_toy`."""
     # MMEngine shares loggers between runs of the same name.
@@ -209,6 +247,11 @@ def main(case: str, folder: Path) -> None:
         train_noisy(folder / 'uninterrupted', **options)
         for stop in (1, 4):
             train_noisy(folder / f'{stop}', folder / f'uninterrupted/iter_{stop}.pth', **options)
+        return
+    if case == 'predictions':
+        # The second process predicts NaN for sample 5.
+        options = {**NAN_PREDICTIONS, **distributed}
+        train_noisy(folder, **options, non_finite='skip', val_dataloader__batch_size=1)
         return
     # The second process uses sample 5 in its second and fifth iteration.
     options = {
