@@ -15,6 +15,7 @@ from ..configs import as_list, building, find_datasets, type_name
 from ..engine.device_targets import TargetEncoder, uses_device_targets
 from ..errors import ConfigError, first_line
 from ..models.backbones import BaseBackbone
+from ..models.heads import MultiLevelHeatmapHead
 
 
 def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
@@ -159,7 +160,8 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
         with torch.no_grad():
             maps = backbone(next(backbone.parameters()).new_zeros(1, 3, height, width))
             heatmaps = None
-            if type(getattr(model, 'head', None)) is HeatmapHead:
+            # Other subclasses can predict more than heatmaps.
+            if type(getattr(model, 'head', None)) in (HeatmapHead, MultiLevelHeatmapHead):
                 heatmaps = model.head(model.neck(maps) if model.with_neck else maps)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(

@@ -202,13 +202,17 @@ class PosePredictor(NamedModel):
 
 @METRICS.register_module(force=True)
 class PoseMetric(ToyMetric):
-    """`ToyMetric` of the predictions of `PosePredictor`."""
+    """`ToyMetric` of the predictions of `PosePredictor`, which must be finite."""
 
     def process(self, data_batch, data_samples) -> None:
         """Store the predictions."""
-        self.results.extend(
-            float(sample['pred_instances']['keypoints'].sum()) for sample in data_samples
-        )
+        for sample in data_samples:
+            self.results.append(float(sample['pred_instances']['keypoints'].sum()))
+
+    def compute_metrics(self, results: list) -> dict:
+        """Return the metrics of `ToyMetric`."""
+        assert np.isfinite(results).all()
+        return super().compute_metrics(results)
 
 
 def train_noisy(work: Path, resume=None, **options):

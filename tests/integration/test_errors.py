@@ -295,7 +295,7 @@ train_dataloader = dict(dataset=dict(pipeline=[step]))
 """
 OPERATOR = """
 custom_imports = dict(imports=['missing_operator'])
-model = dict(neck=dict(_delete_=True, type='MissingOperator'))
+model = dict(neck=dict(type='MissingOperator'))
 """
 MISSING_OPERATOR = """
 import torch
@@ -979,7 +979,7 @@ def test_wrong_values_of_a_test(fail, tiny_config, synthetic, tmp_path, option, 
         ('param_scheduler.0.end=-1', 'end should be larger than begin'),
         ('param_scheduler.0.start_factor=0', 'start_factor=0: expected a positive number'),
         ('model=5', 'model=5: expected a dict'),
-        ('model.head.in_channels=5', 'expected input[1, 72, 32, 24] to have 5 channels'),
+        ('model.head.in_channels=5', 'got 4 feature maps, but in_channels is (5,): expected'),
         ('model.head.out_channels=0', 'expected an integer of at least 1'),
         ('codec.sigma=0', 'codec.sigma=0: expected a positive number'),
         ('codec.sigma=1e9', 'codec.sigma=1000000000.0: expected at most 32, the longer side of'),

@@ -56,6 +56,13 @@ def test_fused_head(conv_out_channels):
         torch.testing.assert_close(fused(maps()), head(maps()), rtol=1e-4, atol=1e-5)
 
 
+def test_single_map():
+    head = randomize(MultiLevelHeatmapHead(8, 5)).eval()
+    with torch.no_grad():
+        expected = head.final_layer(head.conv_layers(maps()[0]))
+        torch.testing.assert_close(head(maps()[:1]), expected)
+
+
 def test_norm_that_cannot_be_folded():
     head = randomize(MultiLevelHeatmapHead(CHANNELS, 5)).eval()
     head.conv_layers[1] = torch.nn.GroupNorm(4, 128)
@@ -66,8 +73,7 @@ def test_norm_that_cannot_be_folded():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(in_channels=8), 'in_channels is 8: expected a sequence'),
-        (dict(in_channels=()), r'in_channels is \(\): expected a sequence'),
+        (dict(in_channels=()), 'in_channels is empty: expected'),
         (dict(in_channels=(8, 4), conv_out_channels=()), r'conv_out_channels is \(\): expected'),
     ],
 )
@@ -78,5 +84,5 @@ def test_invalid_arguments(arguments, message):
 
 def test_another_number_of_maps():
     head = MultiLevelHeatmapHead(CHANNELS, 5)
-    with pytest.raises(ValueError, match='zip'):
+    with pytest.raises(ValueError, match=r'got 2 feature maps, but in_channels is \(8, 12, 20\)'):
         head(maps()[:2])

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..layers import MetaDeviceInit, can_fold, fuse, fuse_children, fuse_conv_norm
+from ..layers import (
+    ChannelsFirst,
+    MetaDeviceInit,
+    PackedConv2d,
+    can_fold,
+    fuse,
+    fuse_children,
+    fuse_conv_norm,
+)
 
 
 @MODELS.register_module()
@@ -21,7 +29,7 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
     dict has the same names.
 
     Args:
-        in_channels: Number of channels of each feature map.
+        in_channels: Number of channels of each feature map; a single number for one map.
         out_channels: Number of keypoints, K.
         conv_out_channels: Output channels of the convolutions before the last one, at least one.
         final_layer: See `HeatmapHead`.
@@ -35,7 +43,7 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
 
     def __init__(
         self,
-        in_channels: Sequence[int],
+        in_channels: int | Sequence[int],
         out_channels: int,
         conv_out_channels: Sequence[int] = (128,),
         final_layer: dict | None = None,
@@ -43,18 +51,16 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
         decoder: dict | None = None,
         init_cfg: dict | list | None = None,
     ):
-        if isinstance(in_channels, int) or not in_channels:
-            raise ValueError(
-                f'in_channels is {in_channels!r}: expected a sequence with the channels of each '
-                'feature map'
-            )
+        channels = (in_channels,) if isinstance(in_channels, int) else tuple(in_channels)
+        if not channels:
+            raise ValueError('in_channels is empty: expected the channels of each feature map')
         if not conv_out_channels:
             raise ValueError(
                 f'conv_out_channels is {conv_out_channels!r}: expected the channels of one or more '
                 'convolutions'
             )
         super().__init__(
-            sum(in_channels),
+            sum(channels),
             out_channels,
             deconv_out_channels=None,
             conv_out_channels=conv_out_channels,
@@ -64,7 +70,7 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
             decoder=decoder,
             init_cfg=init_cfg,
         )
-        self.map_channels = tuple(in_channels)
+        self.map_channels = channels
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Compute heatmaps.
@@ -74,7 +80,15 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
 
         Returns:
             (N, K, H_0, W_0).
+
+        Raises:
+            ValueError: If the number of feature maps is not that of `in_channels`.
         """
+        if len(feats) != len(self.map_channels):
+            raise ValueError(
+                f'the head got {len(feats)} feature maps, but in_channels is {self.map_channels}: '
+                'expected the channels of each map'
+            )
         conv, *layers = self.conv_layers
         weights = conv.weight.split(self.map_channels, dim=1)
         x = F.conv2d(feats[0], weights[0], conv.bias)
@@ -88,8 +102,12 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
     def fused(self) -> 'MultiLevelHeatmapHead':
         """Return an equivalent head for inference, see `fuse`."""
         conv, norm, *others = self.conv_layers
-        if not can_fold(conv, norm):
-            return fuse_children(self)
-        # `forward` splits the first convolution: no activation in it.
-        layers = [fuse_conv_norm(conv, norm), *fuse(nn.Sequential(*others))]
-        return fuse_children(self, {'conv_layers': nn.Sequential(*layers)})
+        final = self.final_layer
+        if type(final) is nn.Conv2d:
+            final = PackedConv2d(final)
+        replaced: dict[str, nn.Module] = dict(final_layer=nn.Sequential(final, ChannelsFirst()))
+        if can_fold(conv, norm):
+            # `forward` splits the first convolution: no activation in it.
+            layers = [fuse_conv_norm(conv, norm), *fuse(nn.Sequential(*others))]
+            replaced['conv_layers'] = nn.Sequential(*layers)
+        return fuse_children(self, replaced)
