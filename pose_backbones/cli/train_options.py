@@ -52,8 +52,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--non-finite',
         choices=ACTIONS,
-        help='what to do if the loss or the gradient norm is NaN or infinite: stop (default), or '
-        'skip the step',
+        help='what to do if the loss, the gradient norm or a prediction in a validation is NaN or '
+        'infinite: stop (default), or skip the step or the metrics of the validation',
     )
     parser.add_argument(
         '--save-on-signal',
