@@ -158,7 +158,7 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
     cfg.default_hooks.checkpoint.update(interval=100, save_best=None)
     cfg.default_hooks.checkpoint.pop('rule', None)
     cfg.randomness = dict(seed=args.seed)
-    cfg.non_finite = 'skip'  # MogaNet from random weights predicts NaN in an early validation
+    cfg.non_finite = 'skip'  # NaN predictions in a validation count as wrong
     return cfg
 
 
@@ -361,7 +361,7 @@ def table(results: Sequence[dict]) -> Iterator[str]:
 
 
 def _names(results: Sequence[dict]) -> list[str]:
-    """Return a short name of each result: the row, and settings in which results of it differ."""
+    """Return a short name of each result: the row, and the options in which its results differ."""
     names = []
     for result in results:
         others = [other for other in results if other['row'] == result['row']]
@@ -370,6 +370,7 @@ def _names(results: Sequence[dict]) -> list[str]:
             size=result['size'],
             steps=str(result['steps']),
             frozen_stages='not frozen' if frozen < 0 else f'frozen to {frozen}',
+            synthetic_steps=f'{result["synthetic_steps"]} synthetic',
             seed=f'seed {result["seed"]}',
         )
         parts = [result['row']]

@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--non-finite',
         choices=ACTIONS,
         help='what to do if the loss, the gradient norm or a prediction in a validation is NaN or '
-        'infinite: stop (default), or skip the step or the metrics of the validation',
+        'infinite: stop (default), or skip the step and count the prediction as wrong',
     )
     parser.add_argument(
         '--save-on-signal',

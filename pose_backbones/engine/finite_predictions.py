@@ -8,42 +8,49 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from ..errors import TrainingError
-from ..structures.finite import non_finite_field
-
-#: what MMEngine measures in every validation
-_TIMES = ('val/time', 'val/data_time')
+from ..structures.finite import non_finite_field, replace_non_finite
 
 
 class FinitePredictionsHook(Hook):
-    """Raise an error at a prediction with a NaN or infinite number, or skip the metrics.
+    """Raise an error at a prediction with a NaN or infinite number, or count it as wrong.
 
     `PoseRunner` registers this hook. OKS and PCK compare distances with a threshold, and with NaN
     the comparison may count as a match.
 
     Args:
         action: For validations during training. `'stop'`: raise a `TrainingError`. `'skip'`: log a
-            warning, compute no metrics in this validation, and continue the training. Other
-            validations and tests raise the error.
+            warning and count the keypoints as wrong. Other validations and tests raise the error.
     """
 
-    priority = 'HIGHEST'  # removes old metrics before other hooks use them
+    priority = 'VERY_HIGH'  # runs before hooks that draw predictions
 
     def __init__(self, action: str = 'stop') -> None:
         self.action = action
-        self._evaluator: Evaluator | None = None  # of the runner, while it is replaced
+        self._is_training = False
 
     def before_train(self, runner: Runner) -> None:
-        """Let validations of the training skip their metrics."""
-        if self.action == 'skip' and runner.val_loop is not None:
-            self._evaluator = runner.val_loop.evaluator
-            runner.val_loop.evaluator = SkippingEvaluator(self._evaluator)
+        """Remember that the training has started."""
+        self._is_training = True
 
     def after_train(self, runner: Runner) -> None:
+        """Remember that the training has ended."""
+        self._is_training = False
+
+    def before_val(self, runner: Runner) -> None:
+        """Replace the evaluator of a validation during training."""
+        self.after_val(runner)  # of a validation that was interrupted
+        evaluator = getattr(runner.val_loop, 'evaluator', None)
+        if self.action == 'skip' and self._is_training and isinstance(evaluator, Evaluator):
+            runner.val_loop.evaluator = FiniteEvaluator(evaluator, runner.iter)
+
+    def after_val(self, runner: Runner) -> None:
         """Restore the evaluator."""
-        if self._evaluator is not None:
-            runner.val_loop.evaluator, self._evaluator = self._evaluator, None
+        evaluator = getattr(runner.val_loop, 'evaluator', None)
+        if isinstance(evaluator, FiniteEvaluator):
+            runner.val_loop.evaluator = evaluator.evaluator
 
     def _after_iter(
         self,
@@ -54,43 +61,45 @@ class FinitePredictionsHook(Hook):
         mode: str = 'train',
     ) -> None:
         """Check the predictions of a batch of a validation or a test."""
-        if mode == 'test' or (mode == 'val' and self._evaluator is None):
+        if mode == 'train':
+            return
+        try:
             check_predictions(outputs or ())
+        except TrainingError as error:
+            if not self._is_training:
+                raise
+            raise TrainingError(
+                f'{error}; start again with a lower learning rate (optim_wrapper.optimizer.lr), or '
+                'continue from the last checkpoint with --resume --non-finite skip, which counts '
+                'such predictions as wrong'
+            ) from None
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Prevent that metrics of an earlier validation are logged again if there are none."""
-        scalars = runner.message_hub.log_scalars
-        if not metrics:
-            for name in [name for name in scalars if name.startswith('val/')]:
-                if name not in _TIMES:
-                    del scalars[name]
 
-
-class SkippingEvaluator(Evaluator):
-    """Evaluator that returns no metrics if a prediction is not finite.
+class FiniteEvaluator(Evaluator):
+    """Evaluator that counts predictions with NaN or infinite numbers as wrong.
 
     Args:
         evaluator: The evaluator that computes the metrics.
+        iteration: Iteration of the training, for the warning.
     """
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator, iteration: int) -> None:
         super().__init__(evaluator.metrics)
         self._dataset_meta = evaluator.dataset_meta
-        self._evaluator = evaluator
-        self._problem: str | None = None  # of this process, in the current evaluation
+        self.evaluator = evaluator
+        self.iteration = iteration
+        self._found: list[str] = []  # in this process
 
     def process(self, data_samples: Sequence, data_batch: Any = None) -> None:
-        """Give a batch to the metrics, unless it or an earlier one is not finite."""
-        if self._problem is None:
-            try:
-                check_predictions(data_samples)
-            except TrainingError as error:
-                self._problem = str(error)
-            else:
-                self._evaluator.process(data_samples, data_batch)
+        """Replace the numbers that are not finite, and give the batch to the metrics."""
+        for sample in data_samples:
+            name = replace_non_finite(getattr(sample, 'pred_instances', None))
+            if name is not None:
+                self._found.append(f'{name} of {_image(sample)}')
+        self.evaluator.process(data_samples, data_batch)
 
     def evaluate(self, size: int) -> dict:
-        """Compute the metrics, unless a prediction of any process is not finite.
+        """Compute the metrics, and log how many samples had such predictions.
 
         Args:
             size: Number of samples in the dataset.
@@ -98,16 +107,14 @@ class SkippingEvaluator(Evaluator):
         Returns:
             Metric → value.
         """
-        problems = list(filter(None, all_gather_object(self._problem)))
-        self._problem = None
-        if not problems:
-            return self._evaluator.evaluate(size)
-        for metric in self.metrics:
-            metric.results.clear()
-        MMLogger.get_current_instance().warning(
-            f'{problems[0]}. This validation has no metrics (non_finite=skip).'
-        )
-        return {}
+        found = [text for texts in all_gather_object(self._found) for text in texts]
+        if found:
+            MMLogger.get_current_instance().warning(
+                f'validation after iteration {self.iteration}: NaN or infinite predictions for '
+                f'{len(found)} of {size} samples count as wrong (non_finite=skip): {found[0]}'
+                f'{", …" if len(found) > 1 else ""}'
+            )
+        return self.evaluator.evaluate(size)
 
 
 def check_predictions(samples: Sequence) -> None:
@@ -124,8 +131,9 @@ def check_predictions(samples: Sequence) -> None:
         if name is not None:
             raise TrainingError(
                 f'the model predicts {name} that are NaN or infinite for the image '
-                f'{sample.get("img_path") or sample.get("img_id")}: check its weights, and '
-                'mixed precision if it is used (--amp); if the model is being trained, start again '
-                'with a lower learning rate (optim_wrapper.optimizer.lr), or continue without the '
-                'metrics of this validation (--resume --non-finite skip)'
+                f'{_image(sample)}: check its weights, and mixed precision if it is used (--amp)'
             )
+
+
+def _image(sample: BaseDataElement) -> str:
+    return str(sample.get('img_path') or sample.get('img_id'))

@@ -52,8 +52,11 @@ def test_fused_head(conv_out_channels):
     head = randomize(MultiLevelHeatmapHead(CHANNELS, 5, conv_out_channels)).eval()
     fused = fuse(head)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+    feats = [x.contiguous(memory_format=torch.channels_last) for x in maps()]
     with torch.no_grad():
-        torch.testing.assert_close(fused(maps()), head(maps()), rtol=1e-4, atol=1e-5)
+        output = fused(feats)
+        torch.testing.assert_close(output, head(maps()), rtol=1e-4, atol=1e-5)
+    assert output.is_contiguous()  # with channels first
 
 
 def test_single_map():

@@ -82,8 +82,11 @@ def test_head_on_all_maps_gets_their_channels():
     model = estimator(dict(out_indices=(1, 3)), head=head)
     assert model.head.map_channels == (16, 32)
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 5, 8, 8)
-    with pytest.raises(ValueError, match=r'in_channels is \(16, 48\): .*have \[16, 32\]'):
-        estimator(dict(out_indices=(1, 3)), head=dict(head, in_channels=(16, 48)))
+    for wrong in ((16, 48), 32):
+        with pytest.raises(ValueError, match=r'in_channels is .*: .* have \[16, 32\] channels'):
+            estimator(dict(out_indices=(1, 3)), head=dict(head, in_channels=wrong))
+    model = estimator(dict(out_indices=(3,)), head=dict(head, in_channels=32))
+    assert model.head.map_channels == (32,)
 
 
 def test_otherwise_equals_mmpose_estimator():

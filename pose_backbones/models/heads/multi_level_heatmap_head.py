@@ -24,7 +24,7 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
 
     The maps are resized to the size of the first one, concatenated, and passed to 1x1 convolutions.
     Since a 1x1 convolution and bilinear resizing can be exchanged, each map is convolved before it
-    is resized, which takes less time and memory. The outputs are those of the neck
+    is resized, which takes less time. Up to rounding, the outputs are those of the neck
     `FeatureMapProcessor(concat=True)` with a `HeatmapHead` without deconvolutions, and the state
     dict has the same names.
 
@@ -32,8 +32,7 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
         in_channels: Number of channels of each feature map; a single number for one map.
         out_channels: Number of keypoints, K.
         conv_out_channels: Output channels of the convolutions before the last one, at least one.
-        final_layer: See `HeatmapHead`.
-        loss: See `HeatmapHead`; None means its default.
+        loss: Config of the loss; None means that of `HeatmapHead`.
         decoder: Config of the codec.
         init_cfg: Initialization config of MMEngine; None means that of `HeatmapHead`.
     """
@@ -46,7 +45,6 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
         in_channels: int | Sequence[int],
         out_channels: int,
         conv_out_channels: Sequence[int] = (128,),
-        final_layer: dict | None = None,
         loss: dict | None = None,
         decoder: dict | None = None,
         init_cfg: dict | list | None = None,
@@ -65,7 +63,6 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
             deconv_out_channels=None,
             conv_out_channels=conv_out_channels,
             conv_kernel_sizes=(1,) * len(conv_out_channels),
-            final_layer=final_layer or dict(kernel_size=1),
             loss=loss or dict(type='KeypointMSELoss', use_target_weight=True),
             decoder=decoder,
             init_cfg=init_cfg,

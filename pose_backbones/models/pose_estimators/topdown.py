@@ -93,7 +93,8 @@ def _with_in_channels(cfg: dict, place: str, backbone: nn.Module, every_map: boo
         cfg = cfg.copy()
         cfg['in_channels'] = channels if every_map else channels[-1]
         return cfg
-    expected = channels[-1] if isinstance(in_channels, int) else channels
+    takes_all = place == 'head' and every_map and len(channels) > 1
+    expected = channels if takes_all or not isinstance(in_channels, int) else channels[-1]
     if (in_channels if isinstance(in_channels, int) else list(in_channels)) != expected:
         raise ValueError(
             f'{place}.in_channels is {in_channels!r}: maps {backbone.out_indices} '
