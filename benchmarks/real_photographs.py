@@ -48,6 +48,10 @@ _NUM_STAGES = 5
 #: images of a synthetic dataset
 _SYNTHETIC = dict(train=3000, val=20)
 RESULTS = 'result.json'
+#: option in a result → what its value follows in the name of a result
+_OPTIONS = dict(
+    size='', steps='', synthetic_steps='synthetic ', frozen_stages='frozen ', seed='seed '
+)
 
 
 @dataclass(frozen=True)
@@ -363,25 +367,16 @@ def table(results: Sequence[dict]) -> Iterator[str]:
 
 
 def _names(results: Sequence[dict]) -> list[str]:
-    """Return a short name of each result: the row, and the options in which its results differ."""
-    names = []
-    for result in results:
-        others = [other for other in results if other['row'] == result['row']]
-        frozen = result['frozen_stages']
-        values = dict(
-            size=result['size'],
-            steps=str(result['steps']),
-            frozen_stages='not frozen' if frozen < 0 else f'frozen to {frozen}',
-            synthetic_steps=f'{result["synthetic_steps"]} synthetic',
-            seed=f'seed {result["seed"]}',
-        )
-        parts = [result['row']]
-        parts += [
-            text
-            for key, text in values.items()
-            if any(other[key] != result[key] for other in others)
-        ]
-        names.append(' '.join(parts))
+    """Return a short name of each result: the row, and the options that distinguish its results."""
+    names = [result['row'] for result in results]
+    for key, prefix in _OPTIONS.items():
+        same: dict[str, list[int]] = {}
+        for index, name in enumerate(names):
+            same.setdefault(name, []).append(index)
+        for indices in same.values():
+            if len({results[index][key] for index in indices}) > 1:
+                for index in indices:
+                    names[index] += f' {prefix}{results[index][key]}'
     return names
 
 

@@ -176,10 +176,18 @@ def test_row_of_coco_is_trained_and_printed(
     lines = list(table([result, other]))
     assert '| synthetic (sports); stages 0 to 1 frozen | 0 | 2 |' in lines[3]
     assert lines[-1] == '| neck |  | 50.0 |'
-    other, another = dict(result, size='128x96'), dict(result, seed=1, frozen_stages=1)
-    assert list(table([result, other]))[5] == '| joint | coco-d 64x48 | coco-d 128x96 |'
-    titles = '| joint | coco-d not frozen seed 0 | coco-d frozen to 1 seed 1 |'
-    assert list(table([result, another]))[5] == titles
+    for changes, titles in (
+        ([{}, dict(size='128x96', steps=5)], 'coco-d 64x48 | coco-d 128x96'),
+        ([{}, dict(seed=1)], 'coco-d seed 0 | coco-d seed 1'),
+        (
+            [{}, dict(steps=5, seed=1), dict(steps=5, seed=2), dict(row='x')],
+            'coco-d 2 | coco-d 5 seed 1 | coco-d 5 seed 2 | x',
+        ),
+        ([{}, dict(synthetic_steps=3)], 'coco-d synthetic 2 | coco-d synthetic 3'),
+        ([{}, dict(frozen_stages=1)], 'coco-d frozen -1 | coco-d frozen 1'),
+    ):
+        lines = list(table([dict(result, **change) for change in changes]))
+        assert f'| joint | {titles} |' in lines
     assert '| coco-d | moganet-xt | 64x48 | synthetic (sports) |' in capsys.readouterr().out
 
 
