@@ -37,11 +37,24 @@ def test_values_in_the_text():
     values = [
         small['b']['before']['PCK/PCK'],
         *(run['metrics']['PCK/PCK'] for run in (*small.values(), large, best)),
-        *(dict(small[name]['curve'])[200] for name in ('c', 'd')),
         dict(best['curve'])[1300],
     ]
     for value in values:
         assert f'{value:.1f}' in text
+    c, d = (
+        [
+            f'{result["metrics"]["PCK/PCK"]:.1f}'
+            for result in RESULTS
+            if (result['row'], result['size']) == (row, '128x96')
+        ]
+        for row in 'cd'
+    )
+    assert f'{" and ".join(c)} with two seeds' in text
+    assert f'between the seeds: {" and ".join(d)}.' in text
+    without, synthetic = (
+        f'{100 * runs[row, "128x96"]["metrics"]["coco/AP"]:.1f}' for row in ('coco-c', 'coco-d')
+    )
+    assert f'AP is {without} without and\n  {synthetic} with synthetic people' in text
     assert max(run['metrics']['PCK/PCK'] for run in RESULTS) == best['metrics']['PCK/PCK'] >= 70
     assert f'instead of {100 * best["metrics"]["coco/AP"]:.1f}; with' in PAGE
     assert small['moganet-b']['before'] == {}
