@@ -312,7 +312,7 @@ def _tool(name: str, *arguments: str) -> None:
 def read_result(file: Path) -> dict:
     """Return the result of a row, with its PCK during the training: `curve`, (step, PCK) pairs."""
     _, evaluation = read_scalars(str(file.parent))
-    curve = [(x['step'], x['PCK/PCK']) for x in evaluation if 'PCK/PCK' in x]
+    curve = [(entry['step'], entry['PCK/PCK']) for entry in evaluation]
     return dict(json.loads(file.read_text()), curve=curve)
 
 

@@ -7,15 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..layers import (
-    ChannelsFirst,
-    MetaDeviceInit,
-    PackedConv2d,
-    can_fold,
-    fuse,
-    fuse_children,
-    fuse_conv_norm,
-)
+from ..layers import MetaDeviceInit, can_fold, fuse, fuse_children, fuse_conv_norm, fuse_final_layer
 
 
 @MODELS.register_module()
@@ -99,10 +91,7 @@ class MultiLevelHeatmapHead(MetaDeviceInit, HeatmapHead):
     def fused(self) -> 'MultiLevelHeatmapHead':
         """Return an equivalent head for inference, see `fuse`."""
         conv, norm, *others = self.conv_layers
-        final = self.final_layer
-        if type(final) is nn.Conv2d:
-            final = PackedConv2d(final)
-        replaced: dict[str, nn.Module] = dict(final_layer=nn.Sequential(final, ChannelsFirst()))
+        replaced = dict(final_layer=fuse_final_layer(self.final_layer))
         if can_fold(conv, norm):
             # `forward` splits the first convolution: no activation in it.
             layers = [fuse_conv_norm(conv, norm), *fuse(nn.Sequential(*others))]

@@ -3,11 +3,11 @@
 `adaptive_conv`, `depthwise` and `mspn` contain layers of a single family.
 """
 
-from . import fuse_mmpose  # noqa: F401, registers rules of fusion
 from .activation_checkpoint import checkpointed, record_statistics_once, watch_saved_tensors
 from .conv_norm import EXPANSION, BasicBlock, Bottleneck, ConvNorm, fuse_residual_block
 from .drop_path import DropPath, drop_path_rates
 from .fuse import can_fold, fuse, fuse_children, fuse_conv_norm
+from .fuse_mmpose import fuse_final_layer
 from .initialization import MetaDeviceInit, check_conv_init, init_conv_fan_out, init_convolution
 from .norm import build_norm
 from .packed import ChannelsFirst, ChannelsLast, PackedConv2d, PackedLinear, channels_last
@@ -36,6 +36,7 @@ __all__ = [
     'fuse',
     'fuse_children',
     'fuse_conv_norm',
+    'fuse_final_layer',
     'fuse_residual_block',
     'init_conv_fan_out',
     'init_convolution',

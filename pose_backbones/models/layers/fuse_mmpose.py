@@ -64,18 +64,22 @@ def _channels_first_outputs(_backbone: nn.Module, _arguments: tuple, maps: tuple
     return tuple(x.contiguous() if isinstance(x, Tensor) else x for x in maps)
 
 
+def fuse_final_layer(layer: nn.Module) -> nn.Module:
+    """Fuse the last layer of a `HeatmapHead`; its heatmaps have channels first in memory."""
+    if type(layer) is nn.Conv2d:
+        layer = PackedConv2d(layer)
+    return nn.Sequential(layer, ChannelsFirst())
+
+
 @fuses('mmpose.models.heads.heatmap_heads.heatmap_head.HeatmapHead')
 def fuse_heatmap_head(head: nn.Module) -> nn.Module:
     """Fuse a `HeatmapHead`; its heatmaps have channels first in memory."""
-    final = head.final_layer
-    if type(final) is nn.Conv2d:
-        final = PackedConv2d(final)
     layers = nn.Sequential(ChannelsLast(), fuse(head.deconv_layers))
     return replace_children(
         head,
         {
             'deconv_layers': layers,
             'conv_layers': fuse(head.conv_layers),
-            'final_layer': nn.Sequential(final, ChannelsFirst()),
+            'final_layer': fuse_final_layer(head.final_layer),
         },
     )
