@@ -95,8 +95,12 @@ def _without_telemetry() -> Iterator[None]:
 
 def supports_bfloat16() -> bool:
     """Return whether the CPU has instructions for bfloat16 that OpenVINO uses."""
-    core = import_backend('openvino').Core()
-    return 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return _cpu_supports(import_backend('openvino').Core(), 'BF16')
+
+
+def _cpu_supports(core: Any, precision: str) -> bool:
+    """Return whether OpenVINO can compute in a precision, `BF16` or `FP16`, on this CPU."""
+    return precision in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def load_runtime(backend: str, path: Path, precision: str, threads: int | None = None) -> Runtime:
@@ -167,8 +171,11 @@ class OpenVINORuntime(_CheckedRuntime):
         )
         shape[0] = 1
         self._model.reshape(shape)
+        hint = PRECISIONS[precision].openvino
+        if hint == 'f16' and not _cpu_supports(self._core, 'FP16'):
+            hint = 'f32'  # with f16, OpenVINO would compute in bfloat16, which is less accurate
         self._options: dict[str, Any] = {
-            'INFERENCE_PRECISION_HINT': PRECISIONS[precision].openvino,
+            'INFERENCE_PRECISION_HINT': hint,
             # By default, each process binds its threads to the first cores, so that several
             # processes use the same ones, and cores that are busy are used, too.
             'ENABLE_CPU_PINNING': False,

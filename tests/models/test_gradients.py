@@ -23,8 +23,8 @@ from pose_backbones.models.backbones import (
 )
 from pose_backbones.models.backbones import uniformer as uni
 from pose_backbones.models.backbones.base import BaseBackbone
+from pose_backbones.models.heads import MultiLevelHeatmapHead, hrcomer_head, mspn_head
 from pose_backbones.models.heads import hrcomer_branches as branches
-from pose_backbones.models.heads import hrcomer_head, mspn_head
 from pose_backbones.models.layers import (
     BasicBlock,
     Bottleneck,
@@ -188,9 +188,20 @@ LAYERS: dict[type, list[tuple[dict, Callable[[], list[Tensor]]]]] = {
             maps((1, 2, 4, 3)),
         )
     ],
+    MultiLevelHeatmapHead: [
+        (
+            dict(in_channels=(2, 3), out_channels=2, conv_out_channels=(4, 3)),
+            maps((2, 2, 4, 6), (2, 3, 2, 3)),
+        )
+    ],
 }
 #: layers whose input is a list of maps
-OF_LISTS = (hr_adapter.HRModule, branches.ConfidenceBranch, branches.JointBranch)
+OF_LISTS = (
+    hr_adapter.HRModule,
+    branches.ConfidenceBranch,
+    branches.JointBranch,
+    MultiLevelHeatmapHead,
+)
 
 
 def heatmaps(*shape: int) -> Tensor:
