@@ -318,16 +318,19 @@ def read_result(file: Path) -> dict:
 
 def plot(results: Sequence[dict], path: str) -> None:
     """Plot the PCK of each row over the training steps as a PNG file."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure((7, 4), layout='constrained')
+    figure = Figure((7, 6), layout='constrained')
     axes = figure.add_subplot()
+    axes.set_prop_cycle(color=colormaps['tab20'].colors)
     for result, name in zip(results, _names(results), strict=True):
-        label = f'{name}: {result["model"]}, {_start(result)}'
+        label = f'{name}: {_start(result)}'
         axes.plot(*zip(*result['curve'], strict=True), marker='.', label=label)
-    axes.set(xlabel='training step', ylabel='PCK@0.2 on validation images', ylim=(0, 100))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    axes.set(xscale='log', xlabel='training step', ylabel='PCK@0.2 on validation images')
+    axes.xaxis.set_major_formatter('{x:,.0f}')
+    axes.grid(alpha=0.3, which='both')
+    figure.legend(loc='outside lower center', ncols=2, fontsize='small')
     figure.savefig(path, dpi=110)
 
 
@@ -341,12 +344,11 @@ def table(results: Sequence[dict]) -> Iterator[str]:
         Lines.
     """
     yield from markdown_head(
-        ('row', 'model', 'crop', 'start', 'seed', 'steps', 'minutes')
-        + ('PCK@0.2', 'before', 'AP', 'AP .5')
+        ('row', 'crop', 'start', 'seed', 'steps', 'minutes') + ('PCK@0.2', 'before', 'AP', 'AP .5')
     )
     for result in results:
         metrics = result['metrics']
-        values = [result[name] for name in ('row', 'model', 'size')]
+        values = [result[name] for name in ('row', 'size')]
         values += [_start(result), *(result[name] for name in ('seed', 'steps', 'minutes'))]
         yield markdown_row(
             (
