@@ -17,6 +17,8 @@ from pathlib import Path
 
 import torch
 
+from pose_backbones.utils.files import atomic_write
+
 #: names in /proc/cpuinfo of instructions that matter for the speed of models
 _INSTRUCTIONS = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8')
 
@@ -58,8 +60,9 @@ def _version(package: str) -> str | None:
 
 
 def write_json(path: str | Path, content: dict | list) -> None:
-    """Write measurements, the value of `--json`."""
-    Path(path).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    """Write measurements, the value of `--json`, atomically."""
+    with atomic_write(Path(path)) as draft:
+        draft.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 
 def timed(task: Callable, *args) -> tuple[object, float]:

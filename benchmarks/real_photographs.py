@@ -8,27 +8,27 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from mmengine.config import Config
 
+from pose_backbones.checkpoints.checksums import sha256_of
 from pose_backbones.cli.entry_point import run
-from pose_backbones.cli.options import check_counts
 from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.report.training import read_scalars
 
 from ._measure import machine, markdown_head, markdown_row, write_json
+from ._photographs import annotation_file, selected_file, write_annotations, write_once
 
 _ROOT = Path(__file__).parents[1]
 _BASE = _ROOT / 'configs/moganet/td-hm_moganet-xt_1xb8-demo_coco-128x96.py'
 BATCH_SIZE = 16
-#: size of a crop relative to the box. The boxes of LSPET have a margin of about a seventh of their
-#: size on each side; those of COCO and of synthetic people have none. People have about the same
-#: size in the crops of all datasets.
+#: size of a crop relative to the box. The boxes of LSPET have a margin, see `write_annotations`;
+#: those of COCO and of synthetic people have none. People have about the same size in the crops of
+#: all datasets.
 _PADDING, _LSPET_PADDING = 1.05, 0.85
 #: keypoints of COCO, which the synthetic people have → joints of LSPET. The neck is the mean of the
 #: shoulders; the top of the head is not labelled.
@@ -40,7 +40,7 @@ _LEARNING_RATES = {'efficientnet-lite0': 2e-3, 'moganet-xt': 1e-3}
 _LARGE_WIDTH, _LARGE_CODEC = 192, dict(sigma=2.0, blur_kernel_size=11)
 #: joint of LSPET → keypoint of COCO, for the twelve that both have
 _COCO_JOINTS = [(joint, keypoint) for keypoint, joint in _JOINTS[:12]]
-_COCO_METAINFO = dict(from_file=str(_ROOT / 'configs/_base_/datasets/coco.py'))
+_COCO_METAINFO = dict(from_file='configs/_base_/datasets/coco.py')
 #: times that a person of COCO is used while one of LSPET is used once
 _COCO_RATIO = 5.0
 #: stages of EfficientNet
@@ -125,14 +125,16 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
         if row.imagenet and is_synthetic:
             # Features of photographs are better for photographs than those of synthetic people.
             cfg.model.backbone.update(frozen_stages=_NUM_STAGES - 1, norm_eval=True)
-    people = _dataset(args.data, 'train', lspet, _LSPET_PADDING)
+    people = _photographs(args, 'lspet', 'train', lspet)
     if is_synthetic:
-        synthetic = _dataset(args.out / f'synthetic-{row.synthetic}', 'train', _COCO_METAINFO)
+        folder = args.out / f'synthetic-{row.synthetic}'
+        file = folder / 'annotations/person_keypoints_train.json'
+        synthetic = _dataset(folder / 'train', file, _COCO_METAINFO)
         datasets = [synthetic if row.coco else _converted(synthetic, _JOINTS, _NUM_JOINTS)]
     elif row.coco:
         datasets = [
             _converted(people, _COCO_JOINTS, 17),
-            _dataset(args.coco, 'train2017', metainfo),
+            _photographs(args, 'coco', 'train', metainfo),
         ]
     else:
         datasets = [people]
@@ -141,15 +143,12 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
     )
     if len(datasets) > 1:
         cfg.train_dataloader.dataset.sample_ratio_factor = [1.0, _COCO_RATIO]
-    if row.coco:
-        place, test = args.coco, _dataset(args.coco, 'val2017', metainfo)
-    else:
-        place, test = args.data, _dataset(args.data, 'val', metainfo, _LSPET_PADDING)
+    test = _photographs(args, 'coco' if row.coco else 'lspet', 'val', metainfo)
     test.update(test_mode=True, pipeline=test['pipeline'] + val)
     for split in ('val', 'test'):
         cfg[f'{split}_dataloader'].dataset = test
         cfg[f'{split}_evaluator'] = [
-            dict(type='CocoMetric', ann_file=str(place / test['ann_file'])),
+            dict(type='CocoMetric', ann_file=test['ann_file']),
             dict(type='pose_backbones.TorsoPCK'),
         ]
     cfg.train_dataloader.batch_size = BATCH_SIZE
@@ -167,25 +166,27 @@ def make_config(row: Row, args: argparse.Namespace, is_synthetic: bool) -> Confi
     return cfg
 
 
-def _dataset(folder: Path, split: str, metainfo: dict, padding: float = _PADDING) -> dict:
+def _photographs(args: argparse.Namespace, name: str, split: str, metainfo: dict) -> dict:
+    """Return the config of the photographs of LSPET or COCO."""
+    folder, padding = (args.data, _LSPET_PADDING) if name == 'lspet' else (args.coco, _PADDING)
+    return _dataset(folder, selected_file(args.out, name, split), metainfo, padding)
+
+
+def _dataset(images: Path, annotations: Path, metainfo: dict, padding: float = _PADDING) -> dict:
     """Return the config of a dataset in COCO's format.
 
     Args:
-        folder: Directory of the dataset.
-        split: Folder of its images. `convert-dataset` writes one folder `images` for all splits.
+        images: Directory to which the names of the images are relative.
+        annotations: The file.
         metainfo: Description of its keypoints.
         padding: Size of a crop relative to the box.
     """
-    name = f'annotations/person_keypoints_{split}.json'
-    if not (folder / name).is_file():
-        name = f'annotations/{split}.json'
     return dict(
         type='CocoDataset',
         data_mode='topdown',
         metainfo=metainfo,
-        data_root=str(folder),
-        ann_file=name,
-        data_prefix=dict(img='images/' if (folder / 'images').is_dir() else f'{split}/'),
+        data_root=str(images),
+        ann_file=str(annotations),
         pipeline=[dict(type='GetBBoxCenterScale', padding=padding)],
     )
 
@@ -235,12 +236,9 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     synthetic_steps = args.synthetic_steps if row.synthetic else 0
     steps = f'{synthetic_steps}+{args.steps}' if row.synthetic else args.steps
     folder = args.out / f'{name}-{size}{frozen}-{steps}-seed{args.seed}'
+    prepare(row, args)
     if (folder / RESULTS).is_file():
         return folder / RESULTS
-    args.out.mkdir(parents=True, exist_ok=True)
-    if not (args.out / 'metainfo.py').is_file():
-        files = [str(args.data / f'annotations/{split}.json') for split in ('train', 'val')]
-        _tool('make_dataset_info.py', *files, str(args.out / 'metainfo.py'))
     cfg = make_config(row, args, is_synthetic=False)
     start: list[str] = []
     before = {}
@@ -253,8 +251,11 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
         _train(make_config(row, args, is_synthetic=True), weights, '--no-validate')
         checkpoint = weights / f'iter_{args.synthetic_steps}.pth'
         start = ['--load-from', str(checkpoint)]
-        with suppress(WorkDirError):  # MogaNet-XT predicts NaN for a photograph
+        try:
             before = _test(cfg, checkpoint, folder / 'before')
+        except WorkDirError as error:
+            if 'NaN' not in str(error):
+                raise  # MogaNet-XT predicts NaN for a photograph
     _train(cfg, folder, *start)
     result = dict(
         row=name,
@@ -267,7 +268,7 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
         padding=dict(lspet=_LSPET_PADDING, others=_PADDING),
         batch_size=BATCH_SIZE,
         seed=args.seed,
-        minutes=round(sum(map(float, (folder / 'minutes').read_text().split())), 1),
+        minutes=round(_minutes(folder), 1),
         before=before,
         metrics=_test(cfg, folder / f'iter_{args.steps}.pth', folder / 'test'),
         machine=machine(),
@@ -276,19 +277,47 @@ def train_row(name: str, args: argparse.Namespace) -> Path:
     return folder / RESULTS
 
 
+def prepare(row: Row, args: argparse.Namespace) -> None:
+    """Write what the runs of `--out` have in common, and check that it is the same for all.
+
+    Args:
+        row: The row.
+        args: Options of the command line.
+
+    Raises:
+        DatasetError: If photographs are missing.
+        ConfigError: If other runs have used other photographs or ImageNet weights.
+    """
+    write_annotations(args.data, 'lspet', args.out)
+    if row.coco:
+        write_annotations(args.coco, 'coco', args.out)
+    if row.imagenet:
+        digest = f'{sha256_of(args.imagenet)}\n'
+        write_once(args.out / 'imagenet.sha256', digest, str(args.imagenet))
+    metainfo = args.out / 'metainfo.py'
+    if not metainfo.is_file():
+        files = [str(selected_file(args.out, 'lspet', split)) for split in ('train', 'val')]
+        _tool('make_dataset_info.py', *files, str(metainfo))
+
+
 def _train(cfg: Config, folder: Path, *options: str) -> None:
-    """Train in a new process, or continue a run; add the minutes to the file `minutes`."""
+    """Train in a new process, or continue a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / f'iter_{cfg.train_cfg.max_iters}.pth').is_file():
-        return
     cfg.dump(str(folder / 'config.py'))
-    start = time.monotonic()
-    try:
-        arguments = (str(folder / 'config.py'), '--work-dir', str(folder), '--resume', *options)
-        _tool('train.py', *arguments)
-    finally:
-        with open(folder / 'minutes', 'a') as file:
-            file.write(f'{(time.monotonic() - start) / 60:.2f}\n')
+    arguments = (str(folder / 'config.py'), '--work-dir', str(folder), '--resume', *options)
+    _tool('train.py', *arguments)
+
+
+def _minutes(folder: Path) -> float:
+    """Return the time between the start of the training and its last logged values.
+
+    If the run was continued, it is the sum of the times of its parts.
+    """
+    seconds = 0.0
+    for file in folder.glob('*/vis_data/scalars.json'):
+        start = datetime.strptime(file.parts[-3], '%Y%m%d_%H%M%S')
+        seconds += file.stat().st_mtime - start.timestamp()
+    return seconds / 60
 
 
 def _test(cfg: Config, checkpoint: Path, folder: Path) -> dict[str, float]:
@@ -304,9 +333,20 @@ def _test(cfg: Config, checkpoint: Path, folder: Path) -> dict[str, float]:
 
 
 def _tool(name: str, *arguments: str) -> None:
-    done = subprocess.run([sys.executable, str(_ROOT / 'tools' / name), *arguments], cwd=_ROOT)
-    if done.returncode:
-        raise WorkDirError(f'{name} ended with exit status {done.returncode}, see its output')
+    """Run a tool.
+
+    Raises:
+        WorkDirError: If it fails, with the last line of its errors.
+    """
+    command = [sys.executable, str(_ROOT / 'tools' / name), *arguments]
+    with subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        last = ''
+        for line in process.stderr:
+            sys.stderr.write(line)
+            last = line.strip() or last
+    if process.returncode:
+        raise WorkDirError(f'{name} ended with exit status {process.returncode}: {last}')
 
 
 def read_result(file: Path) -> dict:
@@ -452,7 +492,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--plot', metavar='FILE', help='PNG file for the PCK during the training')
     parser.add_argument('--json', metavar='FILE', help='file for the results of all rows')
     args = parser.parse_args(argv)
-    check_counts(args, 'steps', 'synthetic_steps')
+    for option in ('steps', 'synthetic_steps'):
+        if getattr(args, option) < 2:  # one for the warm-up
+            name = option.replace('_', '-')
+            raise ConfigError(f'--{name} {getattr(args, option)}: expected at least 2')
     if any(value < 32 or value % 4 for value in args.input_size):
         raise ConfigError(
             f'--input-size {args.input_size}: expected a width and a height of at least 32, '
@@ -463,13 +506,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for name in args.rows:
         if name not in ROWS:
             raise ConfigError(f'row {name!r}: expected some of {", ".join(ROWS)}')
-        if args.data is None or not (args.data / 'annotations/train.json').is_file():
+        if args.data is None or not annotation_file(args.data, 'train').is_file():
             raise ConfigError(
                 f'--data {args.data}: expected a directory with annotations/train.json and '
                 'val.json, and the images in images/, or in train/ and val/'
             )
-        coco = args.coco and _dataset(args.coco, 'val2017', _COCO_METAINFO)['ann_file']
-        if ROWS[name].coco and not (coco and (args.coco / coco).is_file()):
+        coco = args.coco and annotation_file(args.coco, 'val').is_file()
+        if ROWS[name].coco and not coco:
             raise ConfigError(
                 f'--coco {args.coco}: row {name} needs the directory of COCO, with '
                 'annotations/person_keypoints_val2017.json'

@@ -1,6 +1,8 @@
 """Tests of benchmarks/real_photographs.py, with generated images in place of photographs."""
 
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -9,13 +11,30 @@ import pytest
 from mmengine.registry import DefaultScope
 from mmpose.registry import DATASETS
 
-from benchmarks import real_photographs
-from benchmarks.real_photographs import ROWS, Row, main, make_config, parse_args, table
-from pose_backbones.errors import ConfigError
+from benchmarks import _photographs, real_photographs
+from benchmarks._photographs import IMAGES, selected_file, write_annotations
+from benchmarks.real_photographs import ROWS, Row, main, make_config, parse_args, prepare, table
+from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
 from pose_backbones.structures.annotation_tools.lsp import JOINTS
-from tests.helpers.tools import run_tool
 
+_SPLITS = ('train', 'val')
 _SHARED = ('PCK/PCK', 'coco/AP', 'coco/AP .5')
+
+
+@pytest.fixture(autouse=True)
+def _images(tmp_path: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Select all images of the synthetic dataset, in another order."""
+    numbers = {}
+    for split in _SPLITS:
+        content = json.loads(_annotations(synthetic, split).read_text())
+        numbers[split] = [int(image['file_name'][:-4]) for image in content['images']][::-1]
+    file = tmp_path / 'images.json'
+    file.write_text(json.dumps(dict(lspet=numbers, coco=numbers)))
+    monkeypatch.setattr(_photographs, 'IMAGES', file)
+
+
+def _annotations(folder: Path, split: str) -> Path:
+    return folder / f'annotations/person_keypoints_{split}.json'
 
 
 @pytest.fixture
@@ -23,10 +42,9 @@ def data(tmp_path: Path, synthetic: Path) -> Path:
     """Synthetic people with the joints of LSPET."""
     folder = tmp_path / 'lspet'
     (folder / 'annotations').mkdir(parents=True)
-    for split in ('train', 'val'):
+    for split in _SPLITS:
         (folder / split).symlink_to(synthetic / split)
-        file = synthetic / f'annotations/person_keypoints_{split}.json'
-        content = json.loads(file.read_text())
+        content = json.loads(_annotations(synthetic, split).read_text())
         names = content['categories'][0]['keypoints']
         people = []
         for person in content['annotations']:
@@ -49,10 +67,8 @@ def test_synthetic_people_have_the_joints_of_lspet(
     out = tmp_path / 'runs'
     out.mkdir()
     (out / 'synthetic-sports').symlink_to(synthetic)
-    files = [str(data / f'annotations/{split}.json') for split in ('train', 'val')]
-    done = run_tool('make_dataset_info.py', *files, str(out / 'metainfo.py'))
-    assert done.returncode == 0, done.stdout
     args = parse_args(['b', '--data', str(data), '--out', str(out)])
+    prepare(ROWS['b'], args)
     dataset = make_config(ROWS['b'], args, is_synthetic=True).train_dataloader.dataset
     dataset.pipeline = []
     (people,) = dataset.datasets
@@ -105,6 +121,21 @@ def test_row_is_trained_tested_and_printed(
     assert lines[-1].startswith('| head top | nan')
     main(['moganet-b', *options])  # is complete
     assert capsys.readouterr().out.splitlines() == lines
+    # As if it had been stopped between the training and the test.
+    folder = out / 'moganet-b-128x96-2+3-seed0'
+    (folder / 'result.json').unlink()
+    shutil.rmtree(folder / 'test')
+    main(['moganet-b', *options])
+    assert capsys.readouterr().out.splitlines() == lines
+    # Other annotations would be mixed with those of the runs.
+    file = data / 'annotations/val.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['keypoints'][0] += 1
+    file.write_text(json.dumps(content))
+    with pytest.raises(
+        ConfigError, match=r'lspet differs from what the other runs used, see .*val'
+    ):
+        main(['moganet-b', *options])
 
 
 @pytest.fixture
@@ -112,7 +143,7 @@ def coco(tmp_path: Path, synthetic: Path) -> Path:
     """Synthetic people with the names of COCO's files."""
     folder = tmp_path / 'coco'
     (folder / 'annotations').mkdir(parents=True)
-    for split in ('train', 'val'):
+    for split in _SPLITS:
         (folder / f'{split}2017').symlink_to(synthetic / split)
         file = f'annotations/person_keypoints_{split}'
         (folder / f'{file}2017.json').symlink_to(synthetic / f'{file}.json')
@@ -121,12 +152,10 @@ def coco(tmp_path: Path, synthetic: Path) -> Path:
 
 def test_lspet_has_twelve_keypoints_of_coco(tmp_path: Path, data: Path, coco: Path) -> None:
     out = tmp_path / 'runs'
-    out.mkdir()
-    files = [str(data / f'annotations/{split}.json') for split in ('train', 'val')]
-    assert run_tool('make_dataset_info.py', *files, str(out / 'metainfo.py')).returncode == 0
     (tmp_path / 'imagenet.pth').write_bytes(b'')
     options = ['--coco', str(coco), '--out', str(out), '--imagenet', str(tmp_path / 'imagenet.pth')]
     args = parse_args(['coco-c', '--data', str(data), *options, '--frozen-stages', '2'])
+    prepare(ROWS['coco-c'], args)
     cfg = make_config(ROWS['coco-c'], args, is_synthetic=False)
     assert cfg.model.head.out_channels == 17
     dataset = cfg.train_dataloader.dataset
@@ -141,7 +170,7 @@ def test_lspet_has_twelve_keypoints_of_coco(tmp_path: Path, data: Path, coco: Pa
     flags = dict(zip(JOINTS, original['keypoints_visible'][0], strict=True))
     for index, name in enumerate(names):
         expected = flags.get(name, 0)
-        assert converted['keypoints_visible'][0, index].tolist() == [expected, min(expected, 1)]
+        assert converted['keypoints_visible'][0, index].tolist() == [expected, name in flags]
         if expected:
             np.testing.assert_allclose(converted['keypoints'][0, index], points[name])
     assert sum(name in points for name in names) == 12
@@ -152,8 +181,12 @@ def test_lspet_has_twelve_keypoints_of_coco(tmp_path: Path, data: Path, coco: Pa
     # On synthetic people, only the head is trained if the backbone has ImageNet weights.
     first = make_config(ROWS['coco-d'], args, is_synthetic=True).model.backbone
     assert (first.frozen_stages, first.norm_eval) == (4, True)
-    assert cfg.test_dataloader.dataset.ann_file == 'annotations/person_keypoints_val2017.json'
-    assert cfg.test_evaluator[0].ann_file.startswith(str(coco))
+    assert cfg.test_dataloader.dataset.data_root == str(coco)
+    for part in (cfg.test_dataloader.dataset, cfg.test_evaluator[0]):
+        assert part.ann_file == str(out / 'annotations/coco_val.json')
+    (tmp_path / 'imagenet.pth').write_bytes(b'other')
+    with pytest.raises(ConfigError, match=r'imagenet.pth differs from what the other runs used'):
+        prepare(ROWS['coco-c'], args)
 
 
 def test_row_of_coco_is_trained_and_printed(
@@ -212,6 +245,8 @@ def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
             'coco-d',
         ),
         (['a'], '--data None: expected a directory with annotations/train.json'),
+        (['a', '--steps', '1'], '--steps 1: expected at least 2'),
+        (['b', '--synthetic-steps', '0'], '--synthetic-steps 0: expected at least 2'),
         (['c', '--data', str(data)], '--imagenet None: row c needs this file'),
         (['coco-c', '--data', str(data)], '--coco None: row coco-c needs the directory of COCO'),
         ([], 'no row is complete'),
@@ -228,15 +263,92 @@ def test_wrong_arguments(tmp_path: Path, data: Path) -> None:
             main([*options, *out])
 
 
-@pytest.mark.parametrize(
-    ('folders', 'expected'), [(['images'], ['images/'] * 2), (['train', 'val'], ['train/', 'val/'])]
-)
-def test_folder_of_the_images(folders: list[str], expected: list[str], tmp_path: Path) -> None:
-    """`convert-dataset` writes one folder for both splits."""
-    for name in ('annotations', *folders):
-        (tmp_path / name).mkdir()
-    (tmp_path / 'annotations/train.json').write_text('{}')
-    args = parse_args(['moganet-a', '--data', str(tmp_path), '--out', str(tmp_path / 'runs')])
-    cfg = make_config(ROWS['moganet-a'], args, is_synthetic=False)
-    datasets = cfg.train_dataloader.dataset.datasets[0], cfg.val_dataloader.dataset
-    assert [dataset.data_prefix.img for dataset in datasets] == expected
+def test_failed_test_of_a_synthetic_model_ends_the_row(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that predicts NaN is trained further; no other failure is hidden."""
+    monkeypatch.setattr(real_photographs, '_SYNTHETIC', dict(train=6, val=1))
+    tools = []
+
+    def fail(reason: str, name: str, *arguments: str) -> None:
+        tools.append(name)
+        if name == 'test.py':
+            raise WorkDirError(f'test.py ended with exit status 1: {reason}')
+
+    options = ['moganet-b', '--data', str(data), '--out', str(tmp_path / 'runs')]
+    for reason, trainings in (('Killed', 1), ('the model predicts keypoints that are NaN', 2)):
+        tools.clear()
+        monkeypatch.setattr(real_photographs, '_tool', partial(fail, reason))
+        with pytest.raises(WorkDirError, match='test.py ended'):
+            main(options)
+        assert tools.count('train.py') == trainings
+
+
+def test_annotations_do_not_depend_on_splits_and_boxes(tmp_path: Path, data: Path) -> None:
+    """`convert-dataset` writes one folder for both splits, and chooses them at random."""
+    converted = tmp_path / 'converted'
+    (converted / 'annotations').mkdir(parents=True)
+    (converted / 'images').mkdir()
+    parts = [json.loads((data / f'annotations/{split}.json').read_text()) for split in _SPLITS]
+    images, people = ([x for part in parts for x in part[key]] for key in ('images', 'annotations'))
+    for split, chosen in zip(_SPLITS, (images[:1], images[1:]), strict=True):
+        ids = {image['id'] for image in chosen}
+        content = dict(
+            images=chosen,
+            annotations=[
+                dict(x, bbox=[0, 0, 5, 5], area=9) for x in people if x['image_id'] in ids
+            ],
+            categories=parts[0]['categories'],
+        )
+        (converted / f'annotations/{split}.json').write_text(json.dumps(content))
+    for folder in (data, converted):
+        write_annotations(folder, 'lspet', tmp_path / folder.name / 'runs')
+    for split in _SPLITS:
+        expected, found = (
+            json.loads(selected_file(tmp_path / folder.name / 'runs', 'lspet', split).read_text())
+            for folder in (data, converted)
+        )
+        assert expected['images'][0]['file_name'].startswith(f'{split}/')
+        for image in (*expected['images'], *found['images']):
+            folder, image['file_name'] = image['file_name'].split('/')
+            assert folder in (split, 'images')
+        assert found == expected
+
+
+def test_boxes_of_lspet(tmp_path: Path) -> None:
+    """The margin is a fifth of the longer side; the box ends at the border of the image."""
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / 'images').mkdir()
+    points = np.zeros((14, 3))
+    points[2:4] = (10, 30, 2), (50, 110, 2)
+    images = [dict(id=n, file_name=f'im{n:05}.jpg', width=60, height=200) for n in (3, 8)]
+    person = dict(id=1, category_id=1, num_keypoints=2, keypoints=points.ravel().tolist())
+    for split, image in zip(_SPLITS, images, strict=True):
+        content = dict(
+            images=[image],
+            annotations=[dict(person, image_id=image['id'])],
+            categories=[dict(id=1, keypoints=list(JOINTS))],
+        )
+        (tmp_path / f'annotations/{split}.json').write_text(json.dumps(content))
+    (tmp_path / 'images.json').write_text(json.dumps(dict(lspet=dict(train=[8], val=[3]))))
+    write_annotations(tmp_path, 'lspet', tmp_path / 'runs')
+    content = json.loads((tmp_path / 'runs/annotations/lspet_val.json').read_text())
+    (person,), (image,) = content['annotations'], content['images']
+    assert image['file_name'] == 'images/im00003.jpg'
+    assert person['image_id'] == image['id'] == 3
+    assert person['bbox'] == [0, 14, 60, 112]
+    assert person['area'] == pytest.approx(0.53 * 60 * 112, abs=0.1)
+    (tmp_path / 'images.json').write_text(json.dumps(dict(lspet=dict(train=[8], val=[3, 4, 5]))))
+    with pytest.raises(
+        DatasetError, match='no photograph 4 of lspet, and lacks 2 of the 3 for val'
+    ):
+        write_annotations(tmp_path, 'lspet', tmp_path / 'runs')
+
+
+def test_selected_photographs() -> None:
+    counts = dict(lspet=(5000, 600), coco=(111, 73))
+    for name, splits in json.loads(IMAGES.read_text()).items():
+        assert tuple(map(len, splits.values())) == counts.pop(name)
+        numbers = [number for split in splits.values() for number in split]
+        assert len({*numbers}) == len(numbers)
+    assert not counts
