@@ -24,7 +24,7 @@ def write(folder: Path, is_extended: bool) -> np.ndarray:
     joints[..., 2] = random.integers(0, 2, (COUNT, 14))
     joints[:, :4, 2] = is_extended  # some joints of each person are labelled
     if is_extended:
-        joints[joints[..., 2] == 0, :2] = -1
+        joints[joints[..., 2] == 0, :2] = np.nan
     images = folder if is_extended else folder / 'images'
     images.mkdir(parents=True)
     for number in range(1, COUNT + 1):

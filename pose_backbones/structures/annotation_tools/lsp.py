@@ -107,12 +107,13 @@ def _read(path: Path) -> tuple[np.ndarray, bool]:
 
 def _point(values: Sequence[float], where: str, is_extended: bool) -> Point:
     """Return a joint with COCO's visibility."""
-    x, y, flag = (finite(value, where, 'a value of joints') for value in values)
+    flag = finite(values[2], where, 'a value of joints')
     if flag not in (0, 1):
         raise DatasetError(f'{where}: the third value of a joint is {flag:g}: expected 0 or 1')
-    if is_extended:
-        return (x, y, VISIBLE) if flag else MISSING
-    return x, y, OCCLUDED if flag else VISIBLE
+    if is_extended and not flag:
+        return MISSING  # whatever its coordinates are
+    x, y = (finite(value, where, 'a value of joints') for value in values[:2])
+    return x, y, OCCLUDED if flag and not is_extended else VISIBLE
 
 
 def _image(folder: Path, stem: str, where: str) -> Path:
