@@ -16,11 +16,14 @@ from ..configs import as_list, load_config, type_name
 from ..engine.checkpoints import checkpoint_dir, find_latest
 from ..engine.device_targets import uses_device_targets
 from ..engine.distributed import num_restarts, translate_launcher
+from ..engine.exact_resume import is_validation_pending, records_last_validation
+from ..engine.loops import validates_at_end
 from ..engine.memory_format import use_channels_last
 from ..engine.resuming import check_limits, check_training_state
 from ..engine.runner import PoseRunner, build_runner, load_dataset
 from ..engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from ..errors import ConfigError, WorkDirError
+from ..report.training import last_validation
 from ..utils.files import DISK_FULL_ERRNOS, check_writable_dir, os_error_reason
 from ..utils.lock import lock_directory
 from ..utils.option_values import SAVED_STATUS
@@ -99,11 +102,27 @@ def _enable_amp(cfg: Config) -> None:
 
 
 def is_complete(cfg: Config, checkpoint: dict) -> bool:
-    """Return whether a checkpoint has reached the last iteration or epoch of the config."""
+    """Return whether nothing remains to be done after a checkpoint.
+
+    Args:
+        cfg: A config with a `work_dir`.
+        checkpoint: Content of the checkpoint.
+
+    Returns:
+        Whether the checkpoint has reached the last iteration or epoch of the config, and the
+        validation at the end, if there is one, has finished.
+    """
     meta = checkpoint.get('meta', {})
     for limit_key, progress_key in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
-        if cfg.train_cfg.get(limit_key):
-            return meta.get(progress_key, 0) >= cfg.train_cfg[limit_key]
+        end = cfg.train_cfg.get(limit_key)
+        if not end:
+            continue
+        if meta.get(progress_key, 0) < end:
+            return False
+        if not (validates_at_end(cfg) and is_validation_pending(checkpoint)):
+            return True
+        # Runs of earlier versions only log the validation, unless its metrics are the best ones.
+        return not records_last_validation(checkpoint) and last_validation(cfg.work_dir) == end
     return False
 
 

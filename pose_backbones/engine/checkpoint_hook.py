@@ -39,7 +39,12 @@ class SafeCheckpointHook(CheckpointHook):
       the best checkpoint in the checkpoint itself. Only files in the directory of this run are
       removed, so that a copied run does not affect the original.
     - Partially written files of processes that were killed are removed when training starts.
+    - After the validation at the end, the last checkpoint is saved again if the validation has not
+      done that. It then records that the validation has finished, see `ExactResumeHook`.
     """
+
+    #: whether the last checkpoint was saved during the validation that follows it
+    _saved_in_validation = False
 
     def before_train(self, runner: Runner) -> None:
         """Set up the output directory and restore the records of an earlier session."""
@@ -136,6 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Save a checkpoint and write its name to `last_checkpoint`."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        self._saved_in_validation = runner.message_hub.get_info('loop_stage') == 'val'
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -201,6 +207,16 @@ class SafeCheckpointHook(CheckpointHook):
         for old, new in zip(before, after):
             if old and new and old != new and is_main_process() and self._remove(old):
                 runner.logger.info(f'Removed the previous best checkpoint {old}')
+
+    def after_last_validation(self, runner: Runner) -> None:
+        """Save the last checkpoint again, unless the validation has; called by the loop."""
+        if self._saved_in_validation:
+            return
+        step = runner.epoch if self.by_epoch else runner.iter
+        last = runner.message_hub.get_info('last_ckpt')  # may be that of an earlier session
+        if last and Path(last).name == self.filename_tmpl.format(step):
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, step, meta)
 
     def after_train(self, runner: Runner) -> None:
         """Publish the last and the best checkpoints, if `published_keys` is set."""

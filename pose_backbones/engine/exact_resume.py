@@ -24,7 +24,10 @@ from .random_states import check_random_states, get_random_states, set_random_st
 from .seeded_loading import seeded_batch_sampler
 
 KEY = 'exact_resume'
-_VERSION = 1
+#: since version 2, the last checkpoint is saved again when the last validation has finished
+_VERSION = 2
+#: versions that can be resumed
+_VERSIONS = (1, _VERSION)
 #: maximum of (images per iteration of the checkpoint's run) / (images per iteration of this run)
 _MAX_BATCH_RATIO = 1024
 #: maximum number of workers, images per batch and batches per epoch
@@ -40,11 +43,17 @@ class ExactResumeHook(Hook):
 
     def __init__(self) -> None:
         self._saved: dict | None = None
+        self._validated = False  # whether a validation has finished since the last iteration
+        #: whether the resumed checkpoint was saved before the validation that was due next
+        self.validation_pending = False
 
-    @property
-    def validation_pending(self) -> bool:
-        """Whether the checkpoint was saved before the validation that was due at its iteration."""
-        return self._saved is not None and not self._saved['validated']
+    def before_train_iter(self, runner, *args, **kwargs) -> None:
+        """Record that the next iteration has not been validated."""
+        self._validated = False
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Record that the validation has finished; checkpoint hooks run later."""
+        self._validated = True
 
     def gather_checkpoint(self, runner, extra: dict) -> None:
         """Gather the states of all processes in rank 0; every process has to call this method.
@@ -81,7 +90,7 @@ class ExactResumeHook(Hook):
             workers=_order_workers(loader),
             batch_size=_batch_size(loader),
             batches=len(loader),
-            validated=runner.message_hub.get_info('loop_stage') == 'val',
+            validated=self._validated,
             ranks=_gather(state),
         )
 
@@ -108,6 +117,7 @@ class ExactResumeHook(Hook):
                 f'{runner._load_from} cannot be resumed, since its entry {KEY!r} is invalid: '
                 f'{error}'
             ) from error
+        self.validation_pending = is_validation_pending(checkpoint)
         if self._gradients() is not None:
             MMLogger.get_current_instance().addFilter(_drop_gradient_warning)
 
@@ -226,6 +236,31 @@ class ExactResumeHook(Hook):
         }
 
 
+def is_validation_pending(checkpoint: dict) -> bool:
+    """Return whether a checkpoint was saved before the validation that follows it had finished.
+
+    Args:
+        checkpoint: Content of a checkpoint, which may be malformed.
+
+    Returns:
+        False for a checkpoint of MMEngine, which does not contain this information.
+    """
+    saved = checkpoint.get(KEY)
+    return isinstance(saved, dict) and saved.get('validated') is False
+
+
+def records_last_validation(checkpoint: dict) -> bool:
+    """Return whether a checkpoint is from a run that records the end of its last validation.
+
+    Runs of earlier versions record it only if its metrics are the best ones.
+
+    Args:
+        checkpoint: Content of a checkpoint, which may be malformed.
+    """
+    saved = checkpoint.get(KEY)
+    return isinstance(saved, dict) and saved.get('version') != 1
+
+
 def _drop_gradient_warning(record: logging.LogRecord) -> bool:
     """Logging filter: return False for MMEngine's warning about lost accumulated gradients."""
     return 'Resumed iteration number is not divisible' not in record.getMessage()
@@ -293,9 +328,10 @@ def _check(saved: object, model: nn.Module) -> None:
     Raises:
         ValueError: With the invalid item and the expected value.
     """
-    if not isinstance(saved, dict) or saved.get('version') != _VERSION:
+    if not isinstance(saved, dict) or saved.get('version') not in _VERSIONS:
         version = saved.get('version') if isinstance(saved, dict) else saved
-        raise ValueError(f'its version is {shown(version)}; expected {_VERSION}')
+        expected = ' or '.join(map(str, _VERSIONS))
+        raise ValueError(f'its version is {shown(version)}; expected {expected}')
     for name, minimum in (('workers', 0), ('batch_size', 1), ('batches', 1)):
         _check_integer(saved.get(name), name, minimum)
     if type(saved.get('validated')) is not bool:

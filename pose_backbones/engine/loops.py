@@ -8,12 +8,14 @@ They differ from MMEngine's loops as follows:
   see `ExactResumeHook`.
 - Validation does not change the random states.
 - A validation that was due right after the checkpoint was saved is run first, because it can change
-  the schedule and the best score.
+  the schedule and the best score. This also applies to the validation at the end.
+- After the validation at the end, the hooks' method `after_last_validation(runner)` is called.
 """
 
 from collections.abc import Generator
 from itertools import islice
 
+from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
@@ -33,16 +35,21 @@ class _ResumableLoop(BaseLoop):
     #: the runner's hook, set when the loop is built
     exact_resume: ExactResumeHook
 
-    def _validation_is_due(self) -> bool:
-        """Return whether the loop validates after the current epoch or iteration."""
+    def _steps(self) -> tuple[int, int]:
+        """Return the number of completed epochs or iterations, and their number at the end."""
         raise NotImplementedError
 
     def _validate(self) -> None:
         """Run the validation if it is due; preserve the random states."""
         self._decide_current_val_interval()
-        if self.runner.val_loop is not None and self._validation_is_due():
-            with preserved_random_states():
-                self.runner.val_loop.run()
+        step, end = self._steps()
+        is_due = step >= self.val_begin and (step % self.val_interval == 0 or step == end)
+        if self.runner.val_loop is None or not is_due:
+            return
+        with preserved_random_states():
+            self.runner.val_loop.run()
+        if step == end:
+            self.runner.call_hook('after_last_validation')
 
     def _run_pending_validation(self) -> None:
         """Run the validation that was due right after the resumed checkpoint was saved."""
@@ -62,9 +69,10 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
     def run(self):
         """Train, and return the model."""
         self.runner.call_hook('before_train')
-        self._skip = self.exact_resume.completed_batches_of_epoch(
-            self._epoch, self._iter, len(self.dataloader)
-        )
+        if self._epoch < self._max_epochs:
+            self._skip = self.exact_resume.completed_batches_of_epoch(
+                self._epoch, self._iter, len(self.dataloader)
+            )
         if not self._skip:
             self.exact_resume.restore(self.runner)
             self._run_pending_validation()
@@ -92,10 +100,8 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
-    def _validation_is_due(self) -> bool:
-        return self._epoch >= self.val_begin and (
-            self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
-        )
+    def _steps(self) -> tuple[int, int]:
+        return self._epoch, self._max_epochs
 
 
 class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
@@ -161,10 +167,8 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
             yield from self.dataloader
             batch_sampler.next_epoch()
 
-    def _validation_is_due(self) -> bool:
-        return self._iter >= self.val_begin and (
-            self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        )
+    def _steps(self) -> tuple[int, int]:
+        return self._iter, self._max_iters
 
 
 def use_resumable_loop(train_cfg: dict) -> dict:
@@ -183,3 +187,19 @@ def use_resumable_loop(train_cfg: dict) -> dict:
         kind = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
     resumable = {'EpochBasedTrainLoop': ResumableEpochLoop, 'IterBasedTrainLoop': ResumableIterLoop}
     return dict(train_cfg, type=resumable.get(type_name(dict(type=kind)), kind))
+
+
+def validates_at_end(cfg: Config) -> bool:
+    """Return whether the training of a config ends with a validation that `--resume` makes up.
+
+    Args:
+        cfg: A config with a `train_cfg`.
+
+    Returns:
+        False for custom training loops, which resume as in MMEngine.
+    """
+    train_cfg = use_resumable_loop(cfg.train_cfg)
+    limits = {ResumableEpochLoop: 'max_epochs', ResumableIterLoop: 'max_iters'}
+    if cfg.get('val_dataloader') is None or train_cfg['type'] not in limits:
+        return False
+    return train_cfg[limits[train_cfg['type']]] >= train_cfg.get('val_begin', 1)

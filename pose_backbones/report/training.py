@@ -78,6 +78,24 @@ def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
     )
 
 
+def last_validation(work_dir: str) -> int | None:
+    """Return the step of the validation with which the newest log of a training run ends.
+
+    Args:
+        work_dir: Work directory of the run.
+
+    Returns:
+        The step; None if there is no log, or its last line is a training entry or incomplete.
+    """
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))[-1:]:
+        try:
+            entry = _read_entry(file, read_text(file, 'log').splitlines()[-1])
+        except (DatasetError, IndexError):
+            return None
+        return None if 'loss' in entry else entry['step']
+    return None
+
+
 def _read_entry(file: Path, line: str) -> dict:
     try:
         entry = json.loads(line)

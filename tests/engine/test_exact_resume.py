@@ -174,6 +174,45 @@ def test_resumed_run_equals_uninterrupted_run(case, tmp_path):
         assert_equal_runs(uninterrupted, tmp_path / f'{stop}')
 
 
+def test_run_that_is_extended_equals_a_longer_run(tmp_path):
+    """The last checkpoint is saved again after the last validation, with the same states."""
+    schedule = dict(type='MultiStepLR', milestones=[3, 6], by_epoch=False, end=100)
+    options = {**VALIDATE, **EMA, **SEED, 'param_scheduler': [schedule]}
+    train_noisy(tmp_path / 'long', **options)
+    train_noisy(tmp_path / 'extended', **options, train_cfg__max_iters=4)
+    short = read_checkpoint(str(tmp_path / 'extended/iter_4.pth'))
+    assert short['exact_resume']['validated']
+    assert not read_checkpoint(str(tmp_path / 'long/iter_4.pth'))['exact_resume']['validated']
+    train_noisy(tmp_path / 'extended', resume=True, **options)
+    assert_equal_runs(tmp_path / 'long', tmp_path / 'extended')
+
+
+def test_last_validation_is_recorded_by_a_checkpoint_after_it(tmp_path):
+    """If a checkpoint is saved per epoch in a run without epochs."""
+    by_epoch = dict(type='CheckpointHook', by_epoch=True, interval=1)
+    train_noisy(tmp_path, **VALIDATE, default_hooks__checkpoint=by_epoch)
+    assert [file.name for file in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+    assert read_checkpoint(str(tmp_path / 'epoch_1.pth'))['exact_resume']['validated']
+
+
+def test_last_validation_is_made_up_after_a_change_of_the_epochs(tmp_path):
+    """The number of iterations does not tell which batches of an epoch are completed."""
+    options = {**EPOCHS, **VALIDATE, **SEED}
+    options['train_cfg'] = dict(_delete_=True, by_epoch=True, max_epochs=2)
+    first = {**options, 'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=1)}
+    train_noisy(tmp_path / 'small', **first, train_dataloader__batch_size=2)
+    work = tmp_path / 'large'
+    train_noisy(work, tmp_path / 'small/epoch_1.pth', **options)
+    content = read_checkpoint(str(work / 'epoch_2.pth'))
+    assert content['meta']['iter'] == 5 + 3
+    content['exact_resume']['validated'] = False
+    torch.save(content, tmp_path / 'killed.pth')
+    train_noisy(tmp_path / 'resumed', tmp_path / 'killed.pth', **options)
+    resumed = logged_scalars(tmp_path / 'resumed')
+    assert resumed[2, 'toy/sum'] == logged_scalars(work)[2, 'toy/sum']
+    assert read_checkpoint(str(tmp_path / 'resumed/epoch_2.pth'))['exact_resume']['validated']
+
+
 def test_killed_run_resumes_exactly(server, tmp_path):
     """SIGKILL at an arbitrary moment, with data workers."""
     work = tmp_path / 'killed'

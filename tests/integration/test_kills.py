@@ -129,7 +129,7 @@ def killed_training(kind: str, begin, work: Path, steps: int) -> None:
 
 
 def assert_resumed(kind: str, text: str, saved: set[str]) -> None:
-    """Check that a run has continued after a checkpoint with the next step.
+    """Check that a run has continued after a checkpoint with the next step or validation.
 
     Args:
         kind: `'iterations'` or `'epochs'`.
@@ -139,7 +139,11 @@ def assert_resumed(kind: str, text: str, saved: set[str]) -> None:
     epoch, step = map(int, re.search(r'resumed epoch: (\d+), iter: (\d+)', text).groups())
     number, expected = (epoch, [epoch + 1, 1]) if kind == 'epochs' else (step, [step + 1])
     assert f'{FIRST_WORD[kind]}_{number}' in saved
-    first = next(line for line in text.splitlines() if '(train)' in line)
+    trained = [line for line in text.splitlines() if '(train)' in line]
+    if not trained:  # The earlier run was killed in the validation at the end.
+        assert '(val)' in text
+        return
+    first = trained[0]
     counts = re.findall(r'\[ *(\d+)[]/]', first.partition('(train)')[2])
     assert list(map(int, counts)) == expected
 
