@@ -44,12 +44,21 @@ class ExactResumeHook(Hook):
     def __init__(self) -> None:
         self._saved: dict | None = None
         self._validated = False  # whether a validation has finished since the last iteration
+        self._states_before_validation: dict | None = None
         #: whether the resumed checkpoint was saved before the validation that was due next
         self.validation_pending = False
 
     def before_train_iter(self, runner, *args, **kwargs) -> None:
         """Record that the next iteration has not been validated."""
         self._validated = False
+
+    def before_val(self, runner) -> None:
+        """Remember the random states: those of a validation do not belong in a checkpoint."""
+        self._states_before_validation = get_random_states()
+
+    def after_val(self, runner) -> None:
+        """Forget the random states, which the loop restores."""
+        self._states_before_validation = None
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Record that the validation has finished; checkpoint hooks run later."""
@@ -63,7 +72,7 @@ class ExactResumeHook(Hook):
             extra: Further entries of the checkpoint, to which the states are added under `KEY`.
         """
         state = dict(
-            random_states=get_random_states(),
+            random_states=self._states_before_validation or get_random_states(),
             data_seed=None,
             sampler_seed=None,
             gradients=None,

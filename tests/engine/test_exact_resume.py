@@ -45,6 +45,16 @@ CASES = {
     'iterations-accumulate': (ACCUMULATE, [2, 4, 6]),
     'iterations-ema': (EMA, [4]),
     'iterations-validate': ({**VALIDATE, **EMA}, [2, 4]),
+    # The checkpoint with the best metrics is saved again during the validation.
+    'iterations-best': (
+        {
+            **VALIDATE,
+            **SEED,
+            'default_hooks__checkpoint__save_best': 'toy/sum',
+            'default_hooks__checkpoint__rule': 'less',
+        },
+        [2, 4],
+    ),
     'epochs': (EPOCHS, [1, 2]),
     'epochs-workers': ({**EPOCHS, **WORKERS, **SEED}, [1]),
     'epochs-persistent': ({**EPOCHS, **PERSISTENT}, [2]),
