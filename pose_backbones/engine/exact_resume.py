@@ -45,6 +45,8 @@ class ExactResumeHook(Hook):
         self._saved: dict | None = None
         self._validated = False  # whether a validation has finished since the last iteration
         self._states_before_validation: dict | None = None
+        #: epoch, and the iteration at which it started, of an epoch-based training
+        self.epoch_start: dict[str, int] | None = None
         #: whether the resumed checkpoint was saved before the validation that was due next
         self.validation_pending = False
 
@@ -100,6 +102,7 @@ class ExactResumeHook(Hook):
             batch_size=_batch_size(loader),
             batches=len(loader),
             validated=self._validated,
+            epoch_start=self.epoch_start,
             ranks=_gather(state),
         )
 
@@ -146,9 +149,12 @@ class ExactResumeHook(Hook):
         if self._saved is None:
             return 0
         saved_length = self._saved['batches']
-        completed = iteration - epoch * saved_length
-        if not 0 <= completed <= saved_length:
-            return 0  # if an earlier resume used a different number of batches per epoch
+        start = self._saved.get('epoch_start')
+        if start is None:  # in checkpoints of earlier versions: correct if all epochs were as long
+            start = dict(epoch=epoch, iter=epoch * saved_length)
+        completed = iteration - start['iter']
+        if epoch != start['epoch'] or not 0 <= completed <= saved_length:
+            return 0
         return completed if length == saved_length else completed * length // saved_length
 
     def completed_batches(self, iteration: int, loader: DataLoader) -> int:
@@ -348,6 +354,11 @@ def _check(saved: object, model: nn.Module) -> None:
     for name in ('workers', 'batch_size', 'batches'):
         if saved[name] > _MAX_COUNT:
             raise ValueError(f'{name} is {saved[name]}; expected at most {_MAX_COUNT:,}')
+    start = saved.get('epoch_start')
+    if start is not None and not (
+        isinstance(start, dict) and all(type(start.get(key)) is int for key in ('epoch', 'iter'))
+    ):
+        raise ValueError(f'epoch_start is {shown(start)}; expected an epoch and an iteration')
     rank_states = saved.get('ranks')
     if not isinstance(rank_states, list) or not rank_states:
         raise ValueError(

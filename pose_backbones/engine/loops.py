@@ -73,6 +73,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
             self._skip = self.exact_resume.completed_batches_of_epoch(
                 self._epoch, self._iter, len(self.dataloader)
             )
+        self._record_epoch_start()
         if not self._skip:
             self.exact_resume.restore(self.runner)
             self._run_pending_validation()
@@ -86,6 +87,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         """Train for one epoch, or for the remaining part of a resumed one."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
+        self._record_epoch_start()
         skip, self._skip = self._skip, 0
         if skip:
             self.exact_resume.restore(self.runner)
@@ -99,6 +101,10 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def _record_epoch_start(self) -> None:
+        """Record the iteration at which the epoch started, for checkpoints."""
+        self.exact_resume.epoch_start = dict(epoch=self._epoch, iter=self._iter - self._skip)
 
     def _steps(self) -> tuple[int, int]:
         return self._epoch, self._max_epochs

@@ -223,6 +223,23 @@ def test_last_validation_is_made_up_after_a_change_of_the_epochs(tmp_path):
     assert read_checkpoint(str(tmp_path / 'resumed/epoch_2.pth'))['exact_resume']['validated']
 
 
+@pytest.mark.parametrize('batch_size', [4, 6])
+def test_epochs_are_complete_after_a_change_of_the_batch_size(batch_size, tmp_path):
+    """The number of iterations does not tell which batches of an epoch are completed."""
+    epochs = {
+        count: {**EPOCHS, 'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=count)}
+        for count in (1, 2, 3)
+    }
+    changed = dict(train_dataloader__batch_size=batch_size)
+    train_noisy(tmp_path / '1', **epochs[1], train_dataloader__batch_size=2)
+    train_noisy(tmp_path / '2', tmp_path / '1/epoch_1.pth', **epochs[2], **changed)
+    train_noisy(tmp_path / '3', tmp_path / '2/epoch_2.pth', **epochs[3], **changed)
+    iterations = [
+        read_checkpoint(str(tmp_path / f'{n}/epoch_{n}.pth'))['meta']['iter'] for n in (1, 2, 3)
+    ]
+    assert iterations[2] - iterations[1] == iterations[1] - iterations[0] > 0
+
+
 def test_killed_run_resumes_exactly(server, tmp_path):
     """SIGKILL at an arbitrary moment, with data workers."""
     work = tmp_path / 'killed'
@@ -361,6 +378,10 @@ DAMAGED = {
         'values of more than 32 bits',
     ),
     'cuda': (lambda content: rank(content)['random_states'].update(cuda='x'), "cuda is 'x'"),
+    'epoch-start': (
+        lambda content: content['exact_resume'].update(epoch_start=dict(epoch=1)),
+        'epoch_start is',
+    ),
     'gradient-name': (
         lambda content: rank(content)['gradients'].update(other=torch.zeros(1)),
         "gradients: 'other' is not in",
