@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from benchmarks import _photographs
 from benchmarks.real_photographs import BATCH_SIZE, ROWS, table
 from tests.helpers.tools import ROOT
@@ -46,15 +48,24 @@ def test_values_in_the_text():
     for value in values:
         assert f'{value:.1f}' in text
     c, d = (
-        [
-            f'{result["metrics"]["PCK/PCK"]:.1f}'
-            for result in RESULTS
-            if (result['row'], result['size']) == (row, '128x96')
-        ]
+        [result for result in RESULTS if (result['row'], result['size']) == (row, '128x96')]
         for row in 'cd'
     )
-    assert f'{" and ".join(c)} with two seeds' in text
-    assert f'between the seeds: {" and ".join(d)}.' in text
+    first, second = (
+        '{:.1f}, {:.1f} and {:.1f}'.format(*(run['metrics']['PCK/PCK'] for run in seeds))
+        for seeds in (c, d)
+    )
+    assert f'{first} with three seeds' in text
+    assert f'between the seeds: {second}.' in text
+    first, second = (
+        f'{100 * np.mean([run["metrics"]["coco/AP"] for run in seeds]):.1f}' for seeds in (c, d)
+    )
+    words = ' '.join(text.split())
+    assert f'The mean AP is {first} without and {second} with them.' in words
+    everyday = runs['d-everyday', '128x96']
+    for key, rest in (('metrics', ' with the same seed'), ('before', ' without any photograph')):
+        values = [f'{run[key]["PCK/PCK"]:.1f}' for run in (everyday, small['d'])]
+        assert f'{" instead of ".join(values)}{rest}' in words
     without, synthetic = (
         f'{100 * runs[row, "128x96"]["metrics"]["coco/AP"]:.1f}' for row in ('coco-c', 'coco-d')
     )
