@@ -375,7 +375,7 @@ def plot(results: Sequence[dict], path: str) -> None:
 
 
 def table(results: Sequence[dict]) -> Iterator[str]:
-    """Format results as two Markdown tables: the runs, and the joints.
+    """Format results as two Markdown tables: the runs, and the joints, with the first seed of each.
 
     Args:
         results: The contents of files of results.
@@ -399,12 +399,17 @@ def table(results: Sequence[dict]) -> Iterator[str]:
             )
         )
     yield ''
-    yield from markdown_head(('joint', *_names(results)))
+    kinds: dict[tuple, dict] = {}
+    for result in results:
+        key = (result['row'], *(result[name] for name in _OPTIONS if name != 'seed'))
+        kinds.setdefault(key, result)
+    firsts = list(kinds.values())
+    yield from markdown_head(('joint', *_names(firsts)))
     joints = dict.fromkeys(
-        key for result in results for key in result['metrics'] if key.startswith('PCK/')
+        key for result in firsts for key in result['metrics'] if key.startswith('PCK/')
     )
     for joint in joints:
-        shares = [_percent(result['metrics'], joint) for result in results]
+        shares = [_percent(result['metrics'], joint) for result in firsts]
         yield markdown_row((joint.removeprefix('PCK/').replace('_', ' '), *shares))
 
 

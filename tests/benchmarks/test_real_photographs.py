@@ -13,7 +13,16 @@ from mmpose.registry import DATASETS
 
 from benchmarks import _photographs, real_photographs
 from benchmarks._photographs import IMAGES, selected_file, write_annotations
-from benchmarks.real_photographs import ROWS, Row, main, make_config, parse_args, prepare, table
+from benchmarks.real_photographs import (
+    ROWS,
+    Row,
+    _names,
+    main,
+    make_config,
+    parse_args,
+    prepare,
+    table,
+)
 from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
 from pose_backbones.structures.annotation_tools.lsp import JOINTS
 
@@ -217,8 +226,10 @@ def test_row_of_coco_is_trained_and_printed(
         ([{}, dict(synthetic_steps=3)], 'coco-d synthetic 2 | coco-d synthetic 3'),
         ([{}, dict(frozen_stages=1)], 'coco-d frozen -1 | coco-d frozen 1'),
     ):
-        lines = list(table([dict(result, **change) for change in changes]))
-        assert f'| joint | {titles} |' in lines
+        assert _names([dict(result, **change) for change in changes]) == titles.split(' | ')
+    lines = list(table([result, dict(result, seed=1), dict(result, steps=5)]))
+    assert len(lines) == 5 + 1 + 2 + len([key for key in result['metrics'] if 'PCK/' in key])
+    assert '| joint | coco-d 2 | coco-d 5 |' in lines
     assert '| coco-d | 64x48 | synthetic (sports) |' in capsys.readouterr().out
 
 
