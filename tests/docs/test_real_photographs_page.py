@@ -73,6 +73,9 @@ def test_values_in_the_text():
     assert max(run['metrics']['PCK/PCK'] for run in RESULTS) == best['metrics']['PCK/PCK'] >= 70
     assert f'instead of {100 * best["metrics"]["coco/AP"]:.1f}; with' in PAGE
     assert small['moganet-b']['before'] == {}
+    width, height = best['size'].split('x')[::-1]
+    options = f'--input-size {width} {height} --steps {best["steps"]}'
+    assert f'`{best["row"]} {options} --frozen-stages {best["frozen_stages"]}`' in PAGE
 
 
 def test_page_has_all_rows():
