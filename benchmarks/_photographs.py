@@ -46,6 +46,7 @@ def write_annotations(folder: Path, name: str, out: Path) -> None:
         ConfigError: If the runs in `out` have other annotations.
     """
     images, people, categories = _read(folder)
+    texts = {}
     for split, numbers in json.loads(IMAGES.read_text(encoding='utf-8'))[name].items():
         missing = [number for number in numbers if number not in images]
         if missing:
@@ -63,7 +64,9 @@ def write_annotations(folder: Path, name: str, out: Path) -> None:
                 person.update(_box(person, images[person['image_id']]))
         for index, person in enumerate(selected['annotations'], 1):
             person['id'] = index
-        write_once(selected_file(out, name, split), json.dumps(selected) + '\n', str(folder))
+        texts[split] = json.dumps(selected) + '\n'
+    for split, text in texts.items():
+        write_once(selected_file(out, name, split), text, str(folder))
 
 
 def write_once(path: Path, text: str, source: str) -> None:
@@ -81,7 +84,7 @@ def write_once(path: Path, text: str, source: str) -> None:
         if path.read_text(encoding='utf-8') != text:
             raise ConfigError(
                 f'{source} differs from what the other runs used, see {path}: expected the same '
-                'file or directory, or another --out'
+                'file or directory, or another --out (or remove that file if no run has used it)'
             )
         return
     path.parent.mkdir(parents=True, exist_ok=True)

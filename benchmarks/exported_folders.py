@@ -9,8 +9,7 @@ import numpy as np
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
 from pose_backbones.deploy.exported import ExportedModel, read_exported
-from pose_backbones.deploy.precisions import PRECISIONS
-from pose_backbones.deploy.runtimes import import_backend, load_runtime
+from pose_backbones.deploy.runtimes import import_backend, load_runtime, precision_hint
 from pose_backbones.deploy.verification import example_crops
 from pose_backbones.errors import ConfigError
 
@@ -43,7 +42,7 @@ def variable(model: ExportedModel, threads: int) -> Callable:
     """
     core = import_backend('openvino').Core()
     options = {
-        'INFERENCE_PRECISION_HINT': PRECISIONS[model.description['precision']].openvino,
+        'INFERENCE_PRECISION_HINT': precision_hint(core, model.description['precision']),
         'PERFORMANCE_HINT': 'LATENCY',
         'ENABLE_CPU_PINNING': False,
         'INFERENCE_NUM_THREADS': str(threads),

@@ -6,6 +6,7 @@ photographs of COCO, 17 keypoints, on which the model is tested.
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -309,14 +310,15 @@ def _train(cfg: Config, folder: Path, *options: str) -> None:
 
 
 def _minutes(folder: Path) -> float:
-    """Return the time between the start of the training and its last logged values.
+    """Return the time between the first and the last line of the log of a training.
 
     If the run was continued, it is the sum of the times of its parts.
     """
     seconds = 0.0
-    for file in folder.glob('*/vis_data/scalars.json'):
-        start = datetime.strptime(file.parts[-3], '%Y%m%d_%H%M%S')
-        seconds += file.stat().st_mtime - start.timestamp()
+    for file in folder.glob('*/*.log'):
+        times = re.findall(r'^(\S+ \S+) - mmengine', file.read_text(encoding='utf-8'), re.MULTILINE)
+        first, last = (datetime.strptime(times[k], '%Y/%m/%d %H:%M:%S') for k in (0, -1))
+        seconds += (last - first).total_seconds()
     return seconds / 60
 
 

@@ -121,8 +121,9 @@ def is_complete(cfg: Config, checkpoint: dict) -> bool:
             return False
         if not (validates_at_end(cfg) and is_validation_pending(checkpoint)):
             return True
-        # Runs of earlier versions only log the validation, unless its metrics are the best ones.
-        return not records_last_validation(checkpoint) and last_validation(cfg.work_dir) == end
+        if records_last_validation(checkpoint) or cfg.get('launcher', 'none') != 'none':
+            return False  # not all machines may have the log
+        return last_validation(cfg.work_dir) == end
     return False
 
 

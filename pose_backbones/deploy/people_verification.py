@@ -33,8 +33,9 @@ def example_images(model: ImageModel, settings: dict, is_small: bool = False) ->
         fixed size, two small images in portrait format, and a large one in landscape format.
     """
     rng = np.random.default_rng(0)
-    shapes = [(2, model.image_size)]
-    if model.image_size is None:
+    if model.image_size is not None:
+        shapes = [(2, model.image_size)]
+    else:
         side, divisor = settings['short_side'], settings['size_divisor']
         longer = -(-int(side * _ASPECT_RATIO) // divisor) * divisor
         shapes = [(2, min(_SMALL, (side, longer)))]

@@ -103,6 +103,19 @@ def _cpu_supports(core: Any, precision: str) -> bool:
     return precision in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
+def precision_hint(core: Any, precision: str) -> str:
+    """Return the precision in which OpenVINO computes a model on this CPU, for its options.
+
+    Args:
+        core: OpenVINO's `Core`.
+        precision: Key of `PRECISIONS`.
+    """
+    hint = PRECISIONS[precision].openvino
+    if hint == 'f16' and not _cpu_supports(core, 'FP16'):
+        return 'f32'  # with f16, OpenVINO would compute in bfloat16, which is less accurate
+    return hint
+
+
 def load_runtime(backend: str, path: Path, precision: str, threads: int | None = None) -> Runtime:
     """Load an exported model.
 
@@ -171,11 +184,8 @@ class OpenVINORuntime(_CheckedRuntime):
         )
         shape[0] = 1
         self._model.reshape(shape)
-        hint = PRECISIONS[precision].openvino
-        if hint == 'f16' and not _cpu_supports(self._core, 'FP16'):
-            hint = 'f32'  # with f16, OpenVINO would compute in bfloat16, which is less accurate
         self._options: dict[str, Any] = {
-            'INFERENCE_PRECISION_HINT': hint,
+            'INFERENCE_PRECISION_HINT': precision_hint(self._core, precision),
             # By default, each process binds its threads to the first cores, so that several
             # processes use the same ones, and cores that are busy are used, too.
             'ENABLE_CPU_PINNING': False,

@@ -43,8 +43,8 @@ class SafeCheckpointHook(CheckpointHook):
       done that. It then records that the validation has finished, see `ExactResumeHook`.
     """
 
-    #: whether the last checkpoint was saved during the validation that follows it
-    _saved_in_validation = False
+    #: whether the last checkpoint records that the validation that follows it has finished
+    _records_validation = False
 
     def before_train(self, runner: Runner) -> None:
         """Set up the output directory and restore the records of an earlier session."""
@@ -141,7 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Save a checkpoint and write its name to `last_checkpoint`."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        self._saved_in_validation = runner.message_hub.get_info('loop_stage') == 'val'
+        self._records_validation = runner.exact_resume.validated
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -210,11 +210,11 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_last_validation(self, runner: Runner) -> None:
         """Save the last checkpoint again, unless the validation has; called by the loop."""
-        if self._saved_in_validation:
+        if self._records_validation:
             return
         step = runner.epoch if self.by_epoch else runner.iter
         last = runner.message_hub.get_info('last_ckpt')  # may be that of an earlier session
-        if last and Path(last).name == self.filename_tmpl.format(step):
+        if last and Path(last).name == Path(self.filename_tmpl.format(step)).name:
             meta = dict(epoch=runner.epoch, iter=runner.iter)
             self._save_checkpoint_with_step(runner, step, meta)
 
@@ -227,7 +227,7 @@ class SafeCheckpointHook(CheckpointHook):
             *getattr(self, 'best_ckpt_path_dict', {}).values(),
         )
         for path in (self.last_ckpt if self.save_last else None, *best):
-            if path is not None:
+            if path is not None and self._exists(path):  # not if it is in another directory
                 self._publish_model(runner, path)
 
     @master_only

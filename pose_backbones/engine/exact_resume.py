@@ -24,10 +24,7 @@ from .random_states import check_random_states, get_random_states, set_random_st
 from .seeded_loading import seeded_batch_sampler
 
 KEY = 'exact_resume'
-#: since version 2, the last checkpoint is saved again when the last validation has finished
-_VERSION = 2
-#: versions that can be resumed
-_VERSIONS = (1, _VERSION)
+_VERSION = 1
 #: maximum of (images per iteration of the checkpoint's run) / (images per iteration of this run)
 _MAX_BATCH_RATIO = 1024
 #: maximum number of workers, images per batch and batches per epoch
@@ -43,7 +40,7 @@ class ExactResumeHook(Hook):
 
     def __init__(self) -> None:
         self._saved: dict | None = None
-        self._validated = False  # whether a validation has finished since the last iteration
+        self.validated = False  # whether a validation has finished since the last iteration
         self._states_before_validation: dict | None = None
         #: epoch, and the iteration at which it started, of an epoch-based training
         self.epoch_start: dict[str, int] | None = None
@@ -52,7 +49,7 @@ class ExactResumeHook(Hook):
 
     def before_train_iter(self, runner, *args, **kwargs) -> None:
         """Record that the next iteration has not been validated."""
-        self._validated = False
+        self.validated = False
 
     def before_val(self, runner) -> None:
         """Remember the random states: those of a validation do not belong in a checkpoint."""
@@ -64,7 +61,7 @@ class ExactResumeHook(Hook):
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Record that the validation has finished; checkpoint hooks run later."""
-        self._validated = True
+        self.validated = True
 
     def gather_checkpoint(self, runner, extra: dict) -> None:
         """Gather the states of all processes in rank 0; every process has to call this method.
@@ -101,7 +98,10 @@ class ExactResumeHook(Hook):
             workers=_order_workers(loader),
             batch_size=_batch_size(loader),
             batches=len(loader),
-            validated=self._validated,
+            validated=self.validated,
+            saved_after_validation=any(
+                hasattr(hook, 'after_last_validation') for hook in runner.hooks
+            ),
             epoch_start=self.epoch_start,
             ranks=_gather(state),
         )
@@ -155,6 +155,8 @@ class ExactResumeHook(Hook):
         completed = iteration - start['iter']
         if epoch != start['epoch'] or not 0 <= completed <= saved_length:
             return 0
+        if completed:
+            self.validation_pending = False  # it is due at the end of this epoch
         return completed if length == saved_length else completed * length // saved_length
 
     def completed_batches(self, iteration: int, loader: DataLoader) -> int:
@@ -267,13 +269,14 @@ def is_validation_pending(checkpoint: dict) -> bool:
 def records_last_validation(checkpoint: dict) -> bool:
     """Return whether a checkpoint is from a run that records the end of its last validation.
 
-    Runs of earlier versions record it only if its metrics are the best ones.
+    Runs of earlier versions, and with other hooks that save checkpoints, record it only if a
+    checkpoint is saved during the validation.
 
     Args:
         checkpoint: Content of a checkpoint, which may be malformed.
     """
     saved = checkpoint.get(KEY)
-    return isinstance(saved, dict) and saved.get('version') != 1
+    return isinstance(saved, dict) and saved.get('saved_after_validation') is True
 
 
 def _drop_gradient_warning(record: logging.LogRecord) -> bool:
@@ -343,10 +346,9 @@ def _check(saved: object, model: nn.Module) -> None:
     Raises:
         ValueError: With the invalid item and the expected value.
     """
-    if not isinstance(saved, dict) or saved.get('version') not in _VERSIONS:
+    if not isinstance(saved, dict) or saved.get('version') != _VERSION:
         version = saved.get('version') if isinstance(saved, dict) else saved
-        expected = ' or '.join(map(str, _VERSIONS))
-        raise ValueError(f'its version is {shown(version)}; expected {expected}')
+        raise ValueError(f'its version is {shown(version)}; expected {_VERSION}')
     for name, minimum in (('workers', 0), ('batch_size', 1), ('batches', 1)):
         _check_integer(saved.get(name), name, minimum)
     if type(saved.get('validated')) is not bool:

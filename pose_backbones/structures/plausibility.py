@@ -69,7 +69,7 @@ def implausible_objects(sizes: Sizes, objects: Sequence[dict], use_area: bool) -
         x, y, width, height = entry['bbox']
         points = np.reshape(entry['keypoints'], (-1, 3))
         points = points[points[:, 2] > 0, :2]
-        inside = (points >= (x, y)).all(1) & (points <= (x + width, y + height)).all(1)
+        inside = np.all((points >= (x, y)) & (points <= (x + width, y + height)), axis=1)
         if inside.mean() >= _LEAST_INSIDE:
             return None
         return (

@@ -16,6 +16,7 @@ from benchmarks._photographs import IMAGES, selected_file, write_annotations
 from benchmarks.real_photographs import (
     ROWS,
     Row,
+    _minutes,
     _names,
     main,
     make_config,
@@ -354,6 +355,15 @@ def test_boxes_of_lspet(tmp_path: Path) -> None:
         DatasetError, match='no photograph 4 of lspet, and lacks 2 of the 3 for val'
     ):
         write_annotations(tmp_path, 'lspet', tmp_path / 'runs')
+
+
+def test_minutes_are_those_of_all_parts_of_a_run(tmp_path: Path) -> None:
+    for name, times in (('a', ('23:59:30', '00:00:00')), ('b', ('07:00:00', '07:02:00'))):
+        (tmp_path / name).mkdir()
+        days = ('2026/01/31', '2026/02/01') if name == 'a' else ('2026/02/01',) * 2
+        lines = [f'{day} {time} - mmengine - INFO - x' for day, time in zip(days, times)]
+        (tmp_path / name / f'{name}.log').write_text('\n'.join([*lines, 'of several', 'lines']))
+    assert _minutes(tmp_path) == 2.5
 
 
 def test_selected_photographs() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from pose_backbones.deploy.export import export_model
 from pose_backbones.deploy.exported import read_exported
 from pose_backbones.deploy.precisions import PRECISIONS
 from pose_backbones.deploy.quantization import quantize
-from pose_backbones.deploy.runtimes import load_runtime
+from pose_backbones.deploy.runtimes import load_runtime, precision_hint
 from pose_backbones.deploy.verification import check_difference, compare, example_crops
 from pose_backbones.deploy.writing import write_model
 from pose_backbones.errors import ConfigError, ExportError, WorkDirError
@@ -254,6 +254,14 @@ def test_half_precision(tmp_path: Path, precision: str) -> None:
     _, expected = load_runtime('openvino', model.path, precision)(crops)
     _, scores = runpy.run_path(str(tmp_path / 'half/example.py'))['load']()(crops)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('supported', 'hints'), [(['FP16', 'BF16'], 'f32 f16 bf16'), (['BF16'], 'f32 f32 bf16')]
+)
+def test_precision_hint(supported: list[str], hints: str) -> None:
+    core = SimpleNamespace(get_property=lambda device, name: supported)
+    assert [precision_hint(core, name) for name in ('fp32', 'fp16', 'bf16')] == hints.split()
 
 
 def test_evaluation(tmp_path: Path, synthetic: Path, tiny_config: Path) -> None:

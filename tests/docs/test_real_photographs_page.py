@@ -28,8 +28,7 @@ def test_page_names_the_settings_of_the_results():
     assert all(result['padding'] == padding for result in RESULTS)
     assert f'LSPET are {padding["lspet"]} times as large as the boxes' in text
     assert f'have no margin, are {padding["others"]} times as large' in text
-    whole = padding['lspet'] * (1 + 2 * _photographs._MARGIN)
-    assert f'`GetBBoxCenterScale` in the test pipeline to {whole:.1f}.' in text
+    assert f'`GetBBoxCenterScale` in the test pipeline to {padding["others"]}.' in text
     assert f'a margin of {_photographs._MARGIN:.0%}'.replace('%', ' %') in text
     (steps,) = {result['synthetic_steps'] for result in RESULTS} - {0}
     assert f'start with {steps:,} steps on' in text

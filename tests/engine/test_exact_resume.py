@@ -32,6 +32,7 @@ from tests.helpers.noisy_runs import (
     train_noisy,
 )
 from tests.helpers.tools import run_together
+from tests.helpers.toy_runs import with_validation
 
 #: changes to the config, and the checkpoints to resume from
 CASES = {
@@ -203,6 +204,42 @@ def test_last_validation_is_recorded_by_a_checkpoint_after_it(tmp_path):
     train_noisy(tmp_path, **VALIDATE, default_hooks__checkpoint=by_epoch)
     assert [file.name for file in tmp_path.glob('*.pth')] == ['epoch_1.pth']
     assert read_checkpoint(str(tmp_path / 'epoch_1.pth'))['exact_resume']['validated']
+
+
+def test_last_validation_is_recorded_if_checkpoints_are_saved_first(tmp_path):
+    """Before the hook that records the validation."""
+    options = dict(priority='HIGH', save_best='toy/growing', rule='greater')
+    changes = {f'default_hooks__checkpoint__{key}': value for key, value in options.items()}
+    train_noisy(tmp_path, **with_validation(2), **changes)
+    assert read_checkpoint(str(tmp_path / 'iter_8.pth'))['exact_resume']['validated']
+
+
+def test_last_checkpoint_of_another_directory_is_published(tmp_path):
+    """The best one of a run whose last validation is made up may be in the other directory."""
+    options = {
+        **with_validation(2),
+        'default_hooks__checkpoint__save_best': 'toy/growing',
+        'default_hooks__checkpoint__rule': 'less',
+        'default_hooks__checkpoint__published_keys': ['meta', 'state_dict'],
+    }
+    train_noisy(tmp_path / 'first', **options)
+    assert len([*(tmp_path / 'first').glob('*-*.pth')]) == 2
+    content = read_checkpoint(str(tmp_path / 'first/iter_8.pth'))
+    content['exact_resume']['validated'] = False
+    torch.save(content, tmp_path / 'killed.pth')
+    train_noisy(tmp_path / 'second', tmp_path / 'killed.pth', **options)
+    (published,) = (tmp_path / 'second').glob('*-*.pth')
+    assert published.name.startswith('iter_8-')
+
+
+def test_validation_is_only_made_up_at_the_end_of_an_epoch(tmp_path):
+    """With larger batches, no batch may be left out, although the epoch has started."""
+    options = {**MID_EPOCH, **VALIDATE, **SEED, 'train_cfg__val_interval': 1}
+    options['train_cfg'] = dict(_delete_=True, by_epoch=True, max_epochs=2)
+    train_noisy(tmp_path / 'small', **options)
+    work = tmp_path / 'large'
+    train_noisy(work, tmp_path / 'small/iter_4.pth', **options, train_dataloader__batch_size=10)
+    assert [step for step, key in logged_scalars(work) if key == 'toy/sum'] == [2]
 
 
 def test_last_validation_is_made_up_after_a_change_of_the_epochs(tmp_path):

@@ -26,10 +26,12 @@ KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
 
 #: start of the names of checkpoints
 FIRST_WORD = dict(iterations='iter', epochs='epoch')
+#: number of the last checkpoint
+LAST = dict(iterations=6 + 8 * KILLS, epochs=3)
 
 EPOCHS = """
 _base_ = '{base}'
-train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3,
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs={epochs},
                  val_interval=1)
 default_hooks = dict(checkpoint=dict(
     by_epoch=True, interval=1, max_keep_ckpts=1, save_best='coco/AP'))
@@ -47,12 +49,12 @@ def configs(tmp_path_factory) -> dict[str, Path]:
     """Configs that train by iterations and by epochs, with drop path."""
     folder = tmp_path_factory.mktemp('configs')
     text = TINY.format(
-        root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=6 + 8 * KILLS
+        root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=LAST['iterations']
     ).replace('max_keep_ckpts=-1', 'max_keep_ckpts=1')
     text = text.replace('backbone=dict(', 'backbone=dict(drop_path_rate=0.2,')
     paths = {name: folder / f'{name}.py' for name in ('iterations', 'epochs')}
     paths['iterations'].write_text(text)
-    paths['epochs'].write_text(EPOCHS.format(base=paths['iterations']))
+    paths['epochs'].write_text(EPOCHS.format(base=paths['iterations'], epochs=LAST['epochs']))
     return paths
 
 
@@ -142,6 +144,7 @@ def assert_resumed(kind: str, text: str, saved: set[str]) -> None:
     trained = [line for line in text.splitlines() if '(train)' in line]
     if not trained:  # The earlier run was killed in the validation at the end.
         assert '(val)' in text
+        assert number == LAST[kind]
         return
     first = trained[0]
     counts = re.findall(r'\[ *(\d+)[]/]', first.partition('(train)')[2])

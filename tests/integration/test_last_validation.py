@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS as REGISTRY
 from mmpose.visualization import PoseLocalVisualizer
 
 from pose_backbones.checkpoints.loading import read_checkpoint
@@ -199,12 +201,27 @@ def test_no_validation_is_made_up_if_none_is_due(train, tmp_path):
     assert train('--resume') is None
 
 
+def test_other_checkpoint_hooks(train, tmp_path, monkeypatch):
+    """They do not save the last checkpoint again: the log tells whether the validation finished."""
+    monkeypatch.setitem(REGISTRY.module_dict, 'OtherHook', CheckpointHook)
+    options = ['--cfg-options', 'default_hooks.checkpoint.type=OtherHook']
+    assert train(*options).epoch == 2
+    content = read_checkpoint(tmp_path / 'epoch_2.pth')['exact_resume']
+    assert not content['validated']
+    assert not content['saved_after_validation']
+    assert train('--resume', *options) is None
+    (log,) = tmp_path.glob('*/vis_data/scalars.json')
+    log.write_text('')
+    assert train('--resume', *options).epoch == 2
+
+
 def test_runs_of_earlier_versions(train, tmp_path):
     """The last checkpoint does not record that the validation has finished, but the log does."""
     train()
     path = tmp_path / 'epoch_2.pth'
     content = read_checkpoint(path)
-    content['exact_resume'].update(version=1, validated=False)
+    content['exact_resume']['validated'] = False
+    del content['exact_resume']['saved_after_validation']
     torch.save(content, path)
     assert train('--resume') is None
     (log,) = tmp_path.glob('*/vis_data/scalars.json')
