@@ -41,7 +41,7 @@ class Sample:
     Args:
         seconds: Time since the start.
         memory: Proportional set size in MB; memory that processes share is counted once.
-        handles: Number of open file descriptors.
+        handles: Number of open file descriptors, without those of batches of data workers.
         threads: Number of threads.
         processes: Number of processes.
     """
@@ -59,8 +59,7 @@ class Growth:
 
     Both have the median of the memory, the lower quartile of the handles, and the least number of
     threads and processes. A video needs more threads and handles for a while, so that only the low
-    numbers are comparable; a leak increases them, too. Data workers hold fewer handles for a
-    moment, so that the least number of handles varies by chance.
+    numbers are comparable; a leak increases them, too.
 
     Args:
         start: Of the first third of the samples after the warm-up.
@@ -368,7 +367,7 @@ def measure(pid: int, seconds: float = 0.0) -> Sample:
         try:
             memory = _kilobytes(proc / 'smaps_rollup', 'Pss') / 1024
             threads = list((proc / 'task').iterdir())
-            handles = len(list((proc / 'fd').iterdir()))
+            handles = sum(not _is_batch(file) for file in (proc / 'fd').iterdir())
         except OSError:  # the process has ended
             continue
         for thread in threads:
@@ -376,6 +375,18 @@ def measure(pid: int, seconds: float = 0.0) -> Sample:
                 pids += map(int, (thread / 'children').read_text().split())
         totals = [a + b for a, b in zip(totals, (memory, handles, len(threads), 1), strict=True)]
     return Sample(round(seconds, 1), *totals)
+
+
+def _is_batch(handle: Path) -> bool:
+    """Return whether a handle is the shared memory of a tensor that a data worker passes on.
+
+    Their number depends on how many batches are waiting. Batches that are never released increase
+    the memory.
+    """
+    try:
+        return os.readlink(handle).startswith('/dev/shm/torch_')
+    except OSError:  # it has been closed
+        return True
 
 
 def _kilobytes(path: Path, name: str) -> int:

@@ -148,7 +148,7 @@ def test_results_are_not_overwritten(tmp_path):
 def test_no_growth_in_two_minutes(tmp_path, capsys):
     """Training, inference and a service together."""
     out = tmp_path / 'soak'
-    options = '--minutes 2 --interval 1 --frames 300 --links 6000'.split()
+    options = '--minutes 2 --interval 1 --frames 300 --links 20000'.split()
     status = main([*soak.TASKS, *options, '--out', str(out)])
     printed = capsys.readouterr().out
     assert (status, printed.splitlines()[-1]) == (0, 'no growth'), printed
