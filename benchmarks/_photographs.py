@@ -9,14 +9,13 @@ import numpy as np
 
 from pose_backbones.errors import ConfigError, DatasetError
 from pose_backbones.structures.coco import read_json
+from pose_backbones.structures.oks import AREA_OF_BOX
 from pose_backbones.utils.files import atomic_write
 
 #: dataset → split → numbers in the names of the photographs
 IMAGES = Path(__file__).with_name('real_photographs_images.json')
 #: margin around the labelled joints on each side, relative to the longer side of their box
 _MARGIN = 0.2
-#: area of a person relative to the box
-_AREA = 0.53
 
 
 def annotation_file(folder: Path, split: str) -> Path:
@@ -132,4 +131,4 @@ def _box(person: dict, image: dict) -> dict:
     low, high = np.maximum(low - margin, 0), np.minimum(high + margin, size)
     width, height = (high - low).tolist()
     box = [round(value, 1) for value in (*low.tolist(), width, height)]
-    return dict(bbox=box, area=round(_AREA * box[2] * box[3], 1))
+    return dict(bbox=box, area=round(AREA_OF_BOX * box[2] * box[3], 1))

@@ -20,6 +20,7 @@ import numpy as np
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
 from pose_backbones.errors import ConfigError
+from pose_backbones.structures.oks import AREA_OF_BOX
 from pose_backbones_env import finder
 
 from ._measure import markdown_head, markdown_row, median_ratio
@@ -192,7 +193,7 @@ def make_case(images: int, detections: int) -> tuple[dict, list[dict]]:
                     category_id=1,
                     iscrowd=0,
                     bbox=[x, y, width, height],
-                    area=0.53 * width * height,
+                    area=AREA_OF_BOX * width * height,
                     keypoints=_flat(points, 2),
                     num_keypoints=_KEYPOINTS,
                 )

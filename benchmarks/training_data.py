@@ -26,6 +26,7 @@ from pose_backbones.datasets.image_grouped_sampler import ImageGroupedSampler
 from pose_backbones.engine.device_targets import defer_targets
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.seeded_loading import SeededBatchSampler, seeded_batch_sampler
+from pose_backbones.structures.oks import AREA_OF_BOX
 from pose_backbones.synthetic.annotations import PERSON_CATEGORY
 from pose_backbones.zoo import get_config
 
@@ -169,7 +170,7 @@ def make_person(number: int, image: int, rng: np.random.Generator) -> dict:
         category_id=1,
         iscrowd=0,
         bbox=[*corner.round(2).tolist(), round(width, 2), round(height, 2)],
-        area=round(0.53 * width * height, 2),
+        area=round(AREA_OF_BOX * width * height, 2),
         num_keypoints=len(points),
         keypoints=np.c_[points, np.full(len(points), 2)].ravel().astype(int).tolist(),
         segmentation=[outline.ravel().tolist()],

@@ -121,8 +121,10 @@ def is_complete(cfg: Config, checkpoint: dict) -> bool:
             return False
         if not (validates_at_end(cfg) and is_validation_pending(checkpoint)):
             return True
-        if records_last_validation(checkpoint) or cfg.get('launcher', 'none') != 'none':
-            return False  # not all machines may have the log
+        if records_last_validation(checkpoint):
+            return False
+        if cfg.get('launcher', 'none') != 'none':  # Not all machines may have the log.
+            return False
         return last_validation(cfg.work_dir) == end
     return False
 

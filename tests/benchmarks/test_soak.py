@@ -11,10 +11,13 @@ from benchmarks import soak
 from benchmarks.soak import Growth, Sample, main, measure, measure_growth
 from pose_backbones.errors import PoseBackbonesError, WorkDirError
 
-#: a process with three open files, two more threads, and a child with two open files
+#: a process with three open files, a tensor of a data worker, two more threads, and a child with
+#: two open files
 PROCESS = """
-import subprocess, sys, threading, time
+import os, subprocess, sys, tempfile, threading, time
 files = [open('/dev/null') for _ in range(3)]
+tensor, name = tempfile.mkstemp(prefix='torch_', dir='/dev/shm')
+os.unlink(name)
 for _ in range(2):
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 code = "import time; files = [open('/dev/null') for _ in range(2)]; print('ready', flush=True); "
